@@ -1,0 +1,81 @@
+# Everything here needs make and a Python 3.11 or newer, and nothing else: .venv is made on the first call and
+# brought up to date whenever a pinned version or the project's own metadata changes.
+#
+#   make quickstart            a photograph to depth in metres
+#   make test                  lint and the quick tests
+#   make test-full             the long tests
+#   make test PYTHON=python3.12 VENV=.venv-3.12      another interpreter, beside the first
+#   make test-full PYTEST_ARGS="-k huggingface"      some of the tests
+
+PYTHON ?= python3
+VENV ?= .venv
+PYTEST_ARGS ?=
+QUICKSTART_ARGS ?=
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+INSTALLED := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup quickstart test test-full lint format coverage wheel pins clean distclean
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+setup: $(INSTALLED)
+
+# setuptools comes first, alone: what has no wheel is then built with the pinned one, not with the newest of the day.
+$(INSTALLED): requirements.txt pyproject.toml setup.py
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "zoe_jax needs Python 3.11 or newer, and $(PYTHON) is " + sys.version.split()[0] + ": run make PYTHON=python3.12, say")'
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install -qq $$(grep '^setuptools==' requirements.txt)
+	$(PIP) install -qq --no-build-isolation --requirement requirements.txt
+	$(PIP) install -qq --no-build-isolation --no-deps --editable .
+	$(PIP) check
+	@touch $@
+
+quickstart: $(INSTALLED)
+	$(BIN)/python -m zoe_jax_experiments.quickstart $(QUICKSTART_ARGS)
+
+test: lint
+	$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
+
+test-full: $(INSTALLED)
+	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/lint-imports --no-logo
+
+format: $(INSTALLED)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# The bar, 90 % of the lines, stands in pyproject.toml.
+coverage: $(INSTALLED)
+	$(BIN)/python -m pytest -m "not slow" --cov $(PYTEST_ARGS)
+
+# setuptools packs whatever an earlier build left in build/lib, also files that are gone.
+wheel: $(INSTALLED)
+	rm -rf build/lib dist
+	$(PIP) wheel -qq --no-build-isolation --no-deps --wheel-dir dist .
+	@ls -l dist
+
+# Resolves the ranges of pyproject.toml anew, to today's releases, and writes them down.
+pins:
+	rm -rf build/pins
+	$(PYTHON) -m venv build/pins
+	build/pins/bin/python -m pip install --quiet --upgrade pip setuptools
+	build/pins/bin/python -m pip install --quiet --editable '.[dev]'
+	@{ sed -n '/^#/!q;p' requirements.txt; build/pins/bin/python -m pip freeze --all --exclude pip --exclude zoe_jax; } > build/requirements.txt
+	mv build/requirements.txt requirements.txt
+	rm -rf build/pins
+
+clean:
+	rm -rf build dist *.egg-info htmlcov .coverage .coverage.* .hypothesis .import_linter_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -not -path './.venv*' -prune -exec rm -rf {} +
+
+distclean: clean
+	rm -rf $(VENV)

@@ -1,0 +1,1 @@
+"""Timings and memory, of this package alone and beside the original."""

@@ -1,0 +1,129 @@
+"""What the benchmarks share: workers that take turns, ratios of one interleaved run, and the record of a run."""
+
+import datetime
+import importlib.metadata
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+RESULTS = Path(__file__).parents[1] / "results"
+
+
+class Worker:
+    """A process that answers one JSON object a line with another; idle while the other one measures.
+
+    Args:
+        command: starts the process; it reads requests from standard input.
+        environment: variables on top of this process's.
+    """
+
+    def __init__(self, command: Sequence[str], environment: dict[str, str] | None = None):
+        self.process = subprocess.Popen(
+            list(command),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | (environment or {}),
+        )
+
+    def ask(self, operation: str, **arguments: Any) -> dict[str, Any]:
+        """One request and its answer.
+
+        Raises:
+            RuntimeError: the process ended or reported an error.
+        """
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(json.dumps({"operation": operation, **arguments}) + "\n")
+        self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"the worker {self.process.args!r} ended at {operation} with {self.process.wait()}")
+        return json.loads(line)
+
+    def close(self) -> None:
+        """Ends the process and waits for it, so that its memory and cores are free."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def serve(operations: dict[str, Callable[..., dict[str, Any]]]) -> None:
+    """The other end of `Worker`: answers until standard input ends; whatever else is printed goes to standard error."""
+    answers, sys.stdout = sys.stdout, sys.stderr
+    for line in sys.stdin:
+        request = json.loads(line)
+        answer = operations[request.pop("operation")](**request)
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+
+
+def take_turns(ours: Callable[[], float], theirs: Callable[[], float], rounds: int) -> dict[str, Any]:
+    """Seconds of both in turn, A B A B ..., and the median of the ratios pair by pair.
+
+    A ratio of neighbours in time holds where the machine's speed drifts; single times do not.
+    """
+    pairs = [(ours(), theirs()) for _ in range(rounds)]
+    ratios = [a / b for a, b in pairs]
+    return {
+        "ours_s": [round(a, 4) for a, _ in pairs],
+        "theirs_s": [round(b, 4) for _, b in pairs],
+        "ratio": round(statistics.median(ratios), 4),
+        "ratio_min": round(min(ratios), 4),
+        "ratio_max": round(max(ratios), 4),
+    }
+
+
+def machine() -> dict[str, Any]:
+    """Processor, cores, memory, commit and versions: what a number is worth nothing without."""
+    facts = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    models = [line.split(":", 1)[1].strip() for line in facts.splitlines() if line.startswith("model name")]
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    versions = {}
+    for package in ("jax", "jaxlib", "flax", "optax", "numpy"):
+        versions[package] = importlib.metadata.version(package)
+    return {
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "commit": commit(),
+        "processor": models[0] if models else platform.processor(),
+        "cores": os.cpu_count(),
+        "memory_gib": round(memory / 2**30, 1),
+        "python": platform.python_version(),
+        "versions": versions,
+    }
+
+
+def commit() -> str:
+    """The commit of this checkout, marked where files differ from it; "unknown" outside a checkout."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def write_result(name: str, result: dict[str, Any]) -> Path:
+    """Writes experiments/results/NAME.json."""
+    path = RESULTS / f"{name}.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(result, indent=1) + "\n")
+    return path
+
+
+def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """A table on the terminal."""
+    table = Table(title=title)
+    for i, column in enumerate(header):
+        table.add_column(column, justify="left" if i == 0 else "right")
+    for row in rows:
+        table.add_row(*map(str, row))
+    Console().print(table)

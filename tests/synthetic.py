@@ -1,0 +1,80 @@
+"""The checkpoints of tests/reference/model, regenerated from their manifests, and the arrays stored beside them."""
+
+import functools
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+from tests.reference.synthetic_weights import weights_from_manifest
+
+from zoe_jax import config as configs
+from zoe_jax.config import ZoeDepthConfig
+from zoe_jax.convert.families import FAMILIES, official
+from zoe_jax.convert.tensors import to_params
+from zoe_jax.models.zoedepth import Params
+
+MODEL_REFERENCE = Path(__file__).parent / "reference" / "model"
+VARIANTS = ("N", "K", "NK")
+
+QUICK_TO_COMPILE = {"xla_backend_optimization_level": 0}
+"""For `jax.jit`: tiny models take seconds to compile and milliseconds to run, and this halves the former. The sums run
+in the same order; tests/test_depth_model.py and the true-size tests use machine code as a user gets it."""
+
+Tensors = Mapping[str, np.ndarray]
+
+
+@functools.cache
+def golden(name: str) -> Mapping[str, np.ndarray]:
+    """The arrays of one .npz file, such as `tiny/N_rect64x96`."""
+    with np.load(MODEL_REFERENCE / f"{name}.npz") as arrays:
+        return MappingProxyType(dict(arrays))
+
+
+def pixels(image: np.ndarray) -> np.ndarray:
+    """uint8 to [0, 1] by one float32 division, as torchvision's ToTensor."""
+    return image.astype(np.float32) / np.float32(255)
+
+
+def manifest(name: str) -> list[dict]:
+    """One entry a tensor, such as `tiny/manifest_N`."""
+    return json.loads((MODEL_REFERENCE / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def tensors(manifest_name: str, config: ZoeDepthConfig) -> Tensors:
+    """Everything that a real file of this architecture holds, constants included, read-only and in its order."""
+    entries = manifest(manifest_name)
+    values = weights_from_manifest(entries)
+    constants = official.constants(config) if len(values) < len(entries) else {}
+    ordered = {entry["name"]: values.pop(entry["name"], None) for entry in entries}
+    for name, value in ordered.items():
+        ordered[name] = constants[name] if value is None else value
+        ordered[name].flags.writeable = False
+    return MappingProxyType(ordered)
+
+
+@functools.cache
+def tiny_tensors(variant: str, family: str = "official") -> Tensors:
+    """The reference architecture's checkpoint: variant N, K or NK, family official or huggingface."""
+    name = "tiny/manifest" if family == "official" else "hf/tiny_manifest"
+    return tensors(f"{name}_{variant}", tiny_config(variant))
+
+
+def full_tensors(variant: str, family: str = "official") -> Tensors:
+    """The checkpoint at release size: 1.4 GB, made anew at each call (7 s)."""
+    name = "full/manifest" if family == "official" else "hf/manifest"
+    return tensors(f"{name}_{variant}", configs.preset(f"zoed_{variant.lower()}"))
+
+
+def tiny_config(variant: str, **overrides: object) -> ZoeDepthConfig:
+    """The preset of the reference architecture with other field values."""
+    return configs.override(configs.preset(f"reference_{variant.lower()}"), overrides)
+
+
+@functools.cache
+def tiny_params(variant: str, family: str = "official") -> Params:
+    """The float32 parameters of the tiny checkpoint."""
+    config = tiny_config(variant)
+    params, _ = to_params(tiny_tensors(variant, family), FAMILIES[family], config, "synthetic")
+    return params

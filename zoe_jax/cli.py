@@ -1,0 +1,160 @@
+"""The command `zoe-jax` and its sub-commands: parsing only."""
+
+import json
+import logging
+import os
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+from tyro.conf import OmitArgPrefixes, Positional
+
+from zoe_jax.errors import ZoeJaxError
+from zoe_jax.predict.files import FileOptions, predict_files
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """How a checkpoint is read."""
+
+    preset: str | None = None
+    """Architecture, where the names and shapes of the tensors do not tell (zoed_n, zoed_k, zoed_nk, ...)."""
+    set: tuple[str, ...] = ()
+    """Configuration fields as NAME=VALUE, such as max_depth_m=80 or routing=batch."""
+    sha256: str | None = None
+    """Checksum of a download."""
+    step: int | None = None
+    """Which checkpoint of a training run; by default the best by validation, else the latest."""
+
+    def overrides(self) -> dict[str, Any]:
+        """The fields of `set` with their values, numbers and lists as JSON writes them."""
+        return dict(_name_and_value(text) for text in self.set)
+
+
+@dataclass(frozen=True)
+class Convert:
+    """Convert a checkpoint: PyTorch or Hugging Face to ours, or back. Nothing of it is ever executed."""
+
+    source: Annotated[Positional[str], tyro.conf.arg(metavar="SOURCE")]
+    """A .pt or .safetensors file, a folder, a URL, or a Hugging Face repository."""
+    destination: Annotated[Positional[Path], tyro.conf.arg(metavar="DESTINATION")]
+    """File (official) or folder (orbax, huggingface) to write; it must not exist."""
+    to: Literal["orbax", "official", "huggingface"] | None = None
+    """Layout to write; by default official where the destination ends in .pt or .pth, else orbax."""
+    verify: bool = False
+    """Read the result back and compare every tensor, bit by bit."""
+    model: OmitArgPrefixes[ModelOptions] = field(default_factory=ModelOptions)
+
+    def run(self) -> int:
+        """Converts, and says what came of it."""
+        from zoe_jax.convert.checkpoint import read_checkpoint, verify, write_checkpoint
+        from zoe_jax.convert.source import resolve_source
+
+        options = self.model
+        layout = self.to or ("official" if self.destination.suffix in (".pt", ".pth") else "orbax")
+        path = resolve_source(self.source, options.sha256)
+        checkpoint = read_checkpoint(path, options.preset, options.overrides(), step=options.step)
+        write_checkpoint(checkpoint, self.destination, layout)
+        _say(f"{self.destination}: {layout}, {checkpoint.preset or 'as configured'}")
+        if self.verify:
+            _say(f"verified: {verify(checkpoint, self.destination, layout)} tensors are equal to the bit")
+        return 0
+
+
+@dataclass(frozen=True)
+class Inspect:
+    """Say what a checkpoint is: family, preset, parameters by part, configuration, unused tensors."""
+
+    source: Annotated[Positional[str], tyro.conf.arg(metavar="SOURCE")]
+    """A .pt or .safetensors file, a folder, a URL, or a Hugging Face repository."""
+    preset: str | None = None
+    """Architecture, where the names and shapes of the tensors do not tell."""
+
+    def run(self) -> int:
+        """Prints the report."""
+        from zoe_jax.convert.inspection import inspect
+        from zoe_jax.convert.source import resolve_source
+
+        _say(str(inspect(resolve_source(self.source), self.preset)))
+        return 0
+
+
+@dataclass(frozen=True)
+class Predict:
+    """Depth in metres for images, folders of images, or patterns such as 'photos/*.jpg'."""
+
+    checkpoint: Annotated[Positional[str], tyro.conf.arg(metavar="CHECKPOINT")]
+    """A checkpoint of any layout, a run, a URL, or a preset for random parameters."""
+    images: Annotated[Positional[tuple[str, ...]], tyro.conf.arg(metavar="IMAGE")]
+    """Image files, folders, patterns."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Type of computation."""
+    files: OmitArgPrefixes[FileOptions] = field(default_factory=FileOptions)
+    model: OmitArgPrefixes[ModelOptions] = field(default_factory=ModelOptions)
+
+    def run(self) -> int:
+        """Predicts, prints a summary; 1 if an image failed."""
+        from zoe_jax.depth_model import load
+
+        options = self.model
+        model = load(
+            self.checkpoint,
+            options.preset,
+            options.overrides(),
+            dtype=self.dtype,
+            sha256=options.sha256,
+            step=options.step,
+        )
+        summary = predict_files(model.predictor, self.images, self.files)
+        _say(str(summary))
+        return summary.exit_status
+
+
+Command = (
+    Annotated[Convert, tyro.conf.subcommand("convert")]
+    | Annotated[Inspect, tyro.conf.subcommand("inspect")]
+    | Annotated[Predict, tyro.conf.subcommand("predict")]
+)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one sub-command; 2 for anything that the user can mend, told in one line."""
+    logging.basicConfig(level=logging.WARNING, format="zoe-jax: %(message)s", force=True)
+    logging.getLogger("zoe_jax").setLevel(logging.INFO)
+    command: Any = tyro.cli(
+        Command, prog="zoe-jax", description="ZoeDepth in JAX: one image in, metres out.", args=arguments
+    )
+    _use_compilation_cache()
+    try:
+        return command.run()
+    except ZoeJaxError as error:
+        sys.stderr.write(f"zoe-jax: {error}\n")
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def _name_and_value(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise ZoeJaxError(f"--set {text}: it should be NAME=VALUE")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
+
+
+def _use_compilation_cache() -> None:
+    """Keeps compiled networks between calls, unless the user's environment says where, or that it should not."""
+    import jax
+
+    from zoe_jax.convert.source import cache_folder
+
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "xla"))
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")

@@ -1,0 +1,7 @@
+"""One table of name rules for each family of checkpoint files."""
+
+from zoe_jax.convert.families.huggingface import HUGGINGFACE
+from zoe_jax.convert.families.official import OFFICIAL
+from zoe_jax.convert.rules import Family
+
+FAMILIES: dict[str, Family] = {family.name: family for family in (OFFICIAL, HUGGINGFACE)}

@@ -1,0 +1,1 @@
+"""Evaluation: metrics, which pixels count, and the rules of each data set."""

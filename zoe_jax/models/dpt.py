@@ -1,0 +1,171 @@
+"""The DPT decoder of MiDaS (Ranftl et al. 2021): reassemble four taps, fuse them coarse to fine, relative depth."""
+
+import typing
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float
+
+from zoe_jax.config import DptConfig
+from zoe_jax.models.encoders.beit import gelu
+from zoe_jax.models.layers import Conv3x3, record
+from zoe_jax.ops.resize import resize_bilinear_align_corners
+
+STRIDES = (4, 8, 16, 32)
+"""Pixels of the image per pixel of each reassembled tap, for a patch of 16."""
+
+
+class DecoderOutput(typing.NamedTuple):
+    """What the metric head reads, coarse to fine, and the relative depth."""
+
+    bottleneck: Float[Array, "b h/32 w/32 c"]
+    fusions: tuple[Float[Array, "b ? ? c"], ...]
+    """At 1/16, 1/8, 1/4 and 1/2 of the image."""
+    head: Float[Array, "b h w 32"]
+    relative_depth: Float[Array, "b h w"]
+
+
+class Reassemble(nn.Module):
+    """Tokens of one tap to a map at its own stride: readout of the class token, projection, resampling."""
+
+    features: int
+    scale: float
+    dtype: str
+    param_dtype: str
+
+    @nn.compact
+    def __call__(self, tokens: Float[Array, "b n c"], grid: tuple[int, int]) -> Float[Array, "b H W d"]:
+        """Sides become `scale` times the grid; scales above 1 by a transposed convolution without overlap."""
+        dense: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        patches, class_token = tokens[:, 1:], tokens[:, :1]
+        x = Readout(name="readout", **dense)(patches, class_token)
+        record(self, "readout", x)
+        x = nn.Dense(self.features, name="project", **dense)(x).reshape(x.shape[0], *grid, self.features)
+        if self.scale > 1:
+            x = PatchTranspose(self.features, int(self.scale), name="resize", **dense)(x)
+        elif self.scale < 1:
+            x = Conv3x3(self.features, stride=int(1 / self.scale), name="resize", **dense)(x)
+        record(self, "reassemble", x)
+        return x
+
+
+class Readout(nn.Module):
+    """Gives every patch the class token: GELU(Linear(concat(patch, class token)))."""
+
+    dtype: str
+    param_dtype: str
+
+    @nn.compact
+    def __call__(self, patches: Float[Array, "b n c"], class_token: Float[Array, "b 1 c"]) -> Float[Array, "b n c"]:
+        """The class token's half of the product is the same for every patch, so it is computed once."""
+        width = patches.shape[-1]
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), (2 * width, width), self.param_dtype)
+        bias = self.param("bias", nn.initializers.zeros, (width,), self.param_dtype)
+        kernel, bias = kernel.astype(self.dtype), bias.astype(self.dtype)
+        return gelu(patches @ kernel[:width] + (class_token @ kernel[width:] + bias))
+
+
+class PatchTranspose(nn.Module):
+    """A transposed convolution whose kernel is as large as its stride: each pixel becomes a patch of its own."""
+
+    features: int
+    factor: int
+    dtype: str
+    param_dtype: str
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b H W d"]:
+        """Sides grow by `factor`."""
+        b, h, w, channels = x.shape
+        f = self.factor
+        kernel_init = nn.initializers.lecun_normal(in_axis=0, out_axis=-1)
+        kernel = self.param("kernel", kernel_init, (channels, f, f, self.features), self.param_dtype)
+        bias = self.param("bias", nn.initializers.zeros, (self.features,), self.param_dtype)
+        y = jnp.einsum("bhwc,cyxd->bhywxd", x, kernel.astype(x.dtype))
+        return y.reshape(b, h * f, w * f, self.features) + bias.astype(x.dtype)
+
+
+class ResidualUnit(nn.Module):
+    """x + conv(relu(conv(relu(x))))."""
+
+    features: int
+    dtype: str
+    param_dtype: str
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+        """Keeps the shape."""
+        conv: dict[str, Any] = {"features": self.features, "dtype": self.dtype, "param_dtype": self.param_dtype}
+        y = Conv3x3(name="conv1", **conv)(jax.nn.relu(x))
+        return x + Conv3x3(name="conv2", **conv)(jax.nn.relu(y))
+
+
+class Fusion(nn.Module):
+    """Adds the skip connection to the coarser map, refines, and upsamples."""
+
+    features: int
+    dtype: str
+    param_dtype: str
+
+    @nn.compact
+    def __call__(
+        self, coarse: Float[Array, "b h w c"], skip: Float[Array, "b h w c"] | None
+    ) -> Float[Array, "b H W c"]:
+        """A map of twice the sides. The first fusion has no skip, and so no `residual_1`."""
+        unit: dict[str, Any] = {"features": self.features, "dtype": self.dtype, "param_dtype": self.param_dtype}
+        x = coarse
+        if skip is not None:
+            x = x + ResidualUnit(name="residual_1", **unit)(skip)
+        x = ResidualUnit(name="residual_2", **unit)(x)
+        # the original resizes first; a 1x1 convolution commutes with it, at a quarter of the work
+        x = nn.Dense(self.features, dtype=self.dtype, param_dtype=self.param_dtype, name="out_conv")(x)
+        return resize_bilinear_align_corners(x, (2 * x.shape[1], 2 * x.shape[2]))
+
+
+class RelativeHead(nn.Module):
+    """The last fusion to relative depth (inverse depth up to scale and shift), through the metric head's features."""
+
+    channels: tuple[int, int]
+    dtype: str
+    param_dtype: str
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"]) -> tuple[Float[Array, "b H W d"], Float[Array, "b H W"]]:
+        """Features and relative depth, both at twice the sides of `x` and never negative."""
+        dtypes: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        x = Conv3x3(self.channels[0], name="conv1", **dtypes)(x)
+        record(self, "head_conv1", x)
+        x = resize_bilinear_align_corners(x, (2 * x.shape[1], 2 * x.shape[2]))
+        features = jax.nn.relu(Conv3x3(self.channels[1], name="conv2", **dtypes)(x))
+        relative_depth = jax.nn.relu(nn.Dense(1, name="conv3", **dtypes)(features))[..., 0]
+        return features, relative_depth
+
+
+class DptDecoder(nn.Module):
+    """Four taps to features at five scales."""
+
+    config: DptConfig
+    dtype: str
+    param_dtype: str
+
+    @nn.compact
+    def __call__(self, taps: list[Float[Array, "b n c"]], grid: tuple[int, int]) -> DecoderOutput:
+        """`grid` has even sides; the image is 16 times as large."""
+        c = self.config
+        dtypes: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        skips = []
+        for i, (tokens, channels, stride) in enumerate(zip(taps, c.reassemble_channels, STRIDES, strict=True), 1):
+            x = Reassemble(channels, 16 / stride, name=f"reassemble_{i}", **dtypes)(tokens, grid)
+            skips.append(Conv3x3(c.fusion_channels, use_bias=False, name=f"layer_{i}_rn", **dtypes)(x))
+            record(self, f"layer_{i}_rn", skips[-1])
+        fusions = []
+        x = skips[3]
+        for i, skip in zip((4, 3, 2, 1), (None, skips[2], skips[1], skips[0]), strict=True):
+            x = Fusion(c.fusion_channels, name=f"fusion_{i}", **dtypes)(x, skip)
+            record(self, f"fusion_{i}", x)
+            fusions.append(x)
+        features, relative_depth = RelativeHead(c.head_channels, name="head", **dtypes)(x)
+        record(self, "head", features)
+        return DecoderOutput(skips[3], tuple(fusions), features, relative_depth)

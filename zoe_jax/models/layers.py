@@ -1,0 +1,102 @@
+"""Layers that several modules share: 3x3 convolution, dense layers with a domain axis, two-layer perceptrons."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float, Int
+
+
+def record(module: nn.Module, name: str, value: Array) -> None:
+    """Keeps an intermediate under a name of its own if the caller of `apply` asks for intermediates."""
+    # the mark keeps it apart from a sub-module of the same name
+    module.sow("intermediates", f"@{name}", value)
+
+
+class Conv3x3(nn.Module):
+    """A 3x3 convolution over [b, h, w, c] with a border of one zero, as every one of DPT."""
+
+    features: int
+    dtype: str
+    param_dtype: str
+    stride: int = 1
+    use_bias: bool = True
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b H W d"]:
+        """Sides shrink by `stride`."""
+        shape = (3, 3, x.shape[-1], self.features)
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape, self.param_dtype)
+        y = jax.lax.conv_general_dilated(
+            x.astype(self.dtype),
+            kernel.astype(self.dtype),
+            window_strides=(self.stride, self.stride),
+            padding=((1, 1), (1, 1)),
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        )
+        if self.use_bias:
+            y = y + self.param("bias", nn.initializers.zeros, (self.features,), self.param_dtype).astype(y.dtype)
+        return y
+
+
+class DomainDense(nn.Module):
+    """Parameters of one dense layer a domain, stacked along their leading axis; each image takes its own."""
+
+    in_features: int
+    features: int
+    n_domains: int
+    dtype: str
+    param_dtype: str
+
+    @nn.compact
+    def __call__(self, domain: Int[Array, "b"]) -> tuple[Float[Array, "k c d"], Float[Array, "k 1 1 d"]]:
+        """Kernel and bias for each image, or, where there is one domain only, for all images (k = 1)."""
+        kernel_init = nn.initializers.lecun_normal(batch_axis=0)
+        kernel = self.param("kernel", kernel_init, (self.n_domains, self.in_features, self.features), self.param_dtype)
+        bias = self.param("bias", nn.initializers.zeros, (self.n_domains, self.features), self.param_dtype)
+        kernel, bias = kernel.astype(self.dtype), bias.astype(self.dtype)
+        if self.n_domains > 1:
+            kernel, bias = kernel[domain], bias[domain]
+        return kernel, bias[:, None, None]
+
+
+def per_image_product(x: Float[Array, "b h w c"], kernel: Float[Array, "k c d"]) -> Float[Array, "b h w d"]:
+    """x @ kernel with a kernel an image, or one for all."""
+    if kernel.shape[0] == 1:
+        return x @ kernel[0]
+    return jnp.einsum("bhwc,bcd->bhwd", x, kernel)
+
+
+class DomainMlp(nn.Module):
+    """1x1 convolution, ReLU, 1x1 convolution, with one set of parameters a domain."""
+
+    hidden: int
+    features: int
+    n_domains: int
+    dtype: str
+    param_dtype: str
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"], domain: Int[Array, "b"]) -> Float[Array, "b h w d"]:
+        """Keeps height and width."""
+        stacked: dict[str, Any] = {"n_domains": self.n_domains, "dtype": self.dtype, "param_dtype": self.param_dtype}
+        kernel, bias = DomainDense(x.shape[-1], self.hidden, name="fc1", **stacked)(domain)
+        hidden = jax.nn.relu(per_image_product(x, kernel) + bias)
+        kernel, bias = DomainDense(self.hidden, self.features, name="fc2", **stacked)(domain)
+        return per_image_product(hidden, kernel) + bias
+
+
+class Mlp(nn.Module):
+    """1x1 convolution, ReLU, 1x1 convolution, shared by all domains."""
+
+    hidden: int
+    features: int
+    dtype: str
+    param_dtype: str
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*b c"]) -> Float[Array, "*b d"]:
+        """Keeps all but the last axis."""
+        hidden = nn.Dense(self.hidden, dtype=self.dtype, param_dtype=self.param_dtype, name="fc1")(x)
+        return nn.Dense(self.features, dtype=self.dtype, param_dtype=self.param_dtype, name="fc2")(jax.nn.relu(hidden))

@@ -1,0 +1,1 @@
+"""The mathematics of the paper as plain functions of arrays: no modules, no parameters."""

@@ -1,0 +1,154 @@
+"""`zoe-jax predict`: depth for files, folders and patterns, with a progress bar and an honest end."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from zoe_jax.errors import ZoeJaxError
+from zoe_jax.predict.batching import map_ahead
+from zoe_jax.predict.collect import Job, collect, shard
+from zoe_jax.predict.images import ImageError
+from zoe_jax.predict.outputs import OutputOptions, write_outputs
+from zoe_jax.predict.predictor import Prediction, PredictOptions, Predictor, default_workers
+
+
+@dataclass(frozen=True)
+class FileOptions:
+    """What `zoe-jax predict` can be told, apart from the model and the images."""
+
+    output_dir: Path = Path("depth")
+    """Folder for the results; a tree of images becomes a tree of results."""
+    format: str = "npy"
+    """What to write for each image, separated by commas: npy (float32 metres), png16 (16-bit PNG), color (colour map),
+    panel (image, depth and a scale in metres side by side), json (range, domain, and how to read the other files)."""
+    png16_scale: Literal[256, 1000] = 256
+    """Units a metre in the 16-bit PNG: 256 as the original and KITTI (up to 256 m), 1000 for millimetres (up to 65 m).
+    0 is invalid; depths that do not fit are clipped, counted and reported."""
+    colormap: str = "gray_r"
+    """Colour map for color and panel: any name of matplotlib's, such as magma_r; it spans percentiles 2 to 85."""
+    recursive: bool = False
+    """Also take images of the sub-folders of a folder."""
+    skip_existing: bool = False
+    """Leave out images whose results are all there; results are written whole or not at all."""
+    shard: str | None = None
+    """I/N: only every N-th image from the I-th on, I from 0 to N - 1. The list is sorted first, so that N jobs of any
+    batch system that are given the same images share them out, e.g. in a SLURM array from 0 to N - 1:
+    --shard $SLURM_ARRAY_TASK_ID/$SLURM_ARRAY_TASK_COUNT"""
+    protocol: Literal["infer", "evaluate", "huggingface"] = "infer"
+    """infer: as the original's users get it; evaluate: as in the paper's tables; huggingface: as transformers does."""
+    flip: bool = True
+    """Average with the prediction for the flipped image: better, at twice the time."""
+    pad: bool = True
+    """Pad by reflection before the network and crop after it: better at the border."""
+    domain: str | None = None
+    """Metric head to use (nyu or kitti); by default the model chooses for each image."""
+    batch_size: int | None = None
+    """Images the network sees at once; by default one a device."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What became of the images."""
+
+    n_predicted: int
+    n_skipped: int
+    failures: tuple[tuple[str, str], ...]
+    """Pairs of a file and what was wrong with it."""
+    saturated: tuple[tuple[str, int], ...]
+    """Pairs of a file and how many pixels its 16-bit PNG could not hold."""
+    png16_scale: int
+
+    @property
+    def exit_status(self) -> int:
+        """0, or 1 where an image failed."""
+        return 1 if self.failures else 0
+
+    def __str__(self) -> str:
+        """A few lines for the human: counts, then what went wrong."""
+        counts = f"{self.n_predicted} predicted, {self.n_skipped} skipped, {len(self.failures)} failed"
+        limit = 65536 / self.png16_scale
+        return "\n".join(
+            [counts]
+            + [f"clipped: {name}: {count} pixels beyond {limit:g} m" for name, count in self.saturated]
+            + [f"failed: {message if name in message else f'{name}: {message}'}" for name, message in self.failures]
+        )
+
+
+def predict_files(predictor: Predictor, inputs: Sequence[str], options: FileOptions = FileOptions()) -> Summary:
+    """Predicts and writes the depth of every image that `inputs` name; one bad file does not stop the rest.
+
+    Raises:
+        ZoeJaxError: an option that cannot be, or two images that would be written to one place.
+    """
+    if not inputs:
+        raise ZoeJaxError("no image was given; name files, folders or patterns such as 'photos/*.jpg'")
+    outputs = OutputOptions(tuple(options.format.split(",")), options.png16_scale, options.colormap)
+    predict_options = PredictOptions(options.protocol, options.flip, options.pad, options.domain)
+    found, nothing = collect(inputs, options.output_dir, options.recursive)
+    mine = shard(found, options.shard)
+    jobs = [job for job in mine if not (options.skip_existing and _is_done(job, outputs))]
+    batch_size = len(predictor.devices) if options.batch_size is None else options.batch_size
+    predictions = predictor.predict_batch(
+        (job.source for job in jobs),
+        predict_options,
+        batch_size=min(batch_size, max(len(jobs), 1)),
+        on_error="return",
+    )
+    facts = {"protocol": options.protocol, "flip": options.flip, "pad": options.pad}
+
+    workers = default_workers()
+    with ThreadPoolExecutor(workers) as pool, _progress(len(jobs)) as advance:
+
+        def write(work: tuple[Job, Prediction | ImageError]) -> int | Exception:
+            job, prediction = work
+            try:
+                if isinstance(prediction, ImageError):
+                    return prediction
+                return write_outputs(job.stem, job.source, prediction, outputs, facts)
+            except (OSError, ZoeJaxError) as error:
+                return error
+            finally:
+                advance()
+
+        # The number of clipped pixels of each image, or what went wrong with it.
+        results = list(map_ahead(pool, write, zip(jobs, predictions, strict=True), ahead=2 * workers))
+    sources = [str(job.source) for job in jobs]
+    failures = [(text, "there is no such file, or no image in this folder or pattern") for text in nothing]
+    failures += [(s, str(result)) for s, result in zip(sources, results, strict=True) if isinstance(result, Exception)]
+    return Summary(
+        n_predicted=sum(isinstance(result, int) for result in results),
+        n_skipped=len(mine) - len(jobs),
+        failures=tuple(failures),
+        saturated=tuple((s, n) for s, n in zip(sources, results, strict=True) if isinstance(n, int) and n > 0),
+        png16_scale=options.png16_scale,
+    )
+
+
+def _is_done(job: Job, outputs: OutputOptions) -> bool:
+    return all(path.is_file() for path in outputs.paths(job.stem).values())
+
+
+class _RateColumn(ProgressColumn):
+    """Images a second, or seconds an image where that reads better."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        if not speed:
+            return Text("")
+        return Text(f"{speed:.1f} images/s" if speed >= 1 else f"{1 / speed:.1f} s/image")
+
+
+@contextlib.contextmanager
+def _progress(total: int) -> Iterator[Callable[[], None]]:
+    """A progress bar on stderr; gives the function that advances it by one image."""
+    columns = (TextColumn("depth"), BarColumn(), MofNCompleteColumn(), _RateColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), speed_estimate_period=60) as progress:
+        task = progress.add_task("depth", total=total)
+        yield lambda: progress.advance(task)
