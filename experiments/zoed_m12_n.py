@@ -1,7 +1,7 @@
 """ZoeD-M12-N: relative pre-training on twelve data sets, then metric training on NYU Depth v2.
 
-Tables 1 and 3 of the paper (arXiv 2302.12288); the released ZoeD_M12_N.pt. Recipe: `zoe_jax.train.recipes.N`, 7575 steps
-of 16 images at 384x512. The original's authors report under 2 hours on 4 A100 (isl-org/ZoeDepth, issue 11).
+Tables 1 and 3 of the paper (arXiv 2302.12288); the released ZoeD_M12_N.pt. Recipe: `zoe_jax.train.recipes.N`, 7575
+steps of 16 images at 384x512. The original's authors report under 2 hours on 4 A100 (isl-org/ZoeDepth, issue 11).
 
 Command, with a relative-depth checkpoint of BEiT-L at 384 (MiDaS 3.1, dpt_beit_large_384) to start from:
 

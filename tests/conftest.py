@@ -1,11 +1,14 @@
 """What every test file shares. It is imported before any test, hence before jax and zoe_jax."""
 
+import functools
 import os
+import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
+import hypothesis
 import pytest
 from beartype import BeartypeConf, beartype
 from jaxtyping import install_import_hook
@@ -26,10 +29,28 @@ sys.modules[type_checker.__name__] = type_checker
 install_import_hook(["zoe_jax", "zoe_jax_data", "zoe_jax_experiments"], f"{type_checker.__name__}.check")
 
 
+# A deadline a single example measures the machine, not the code.
+hypothesis.settings.register_profile("no deadline", deadline=None)
+hypothesis.settings.load_profile("no deadline")
+
+
 @pytest.fixture
 def reference() -> Path:
     """The folder of stored outputs of the original implementation."""
     return Path(__file__).parent / "reference"
+
+
+@pytest.fixture(scope="session")
+def full_size_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str, str], Path]]:
+    """`full_size_file(variant, family)`: a release-size checkpoint as its users have it, made once for all tests.
+
+    Official ones are `.pt` files, those of Hugging Face folders; each has 1.4 GB, so they go when the tests end.
+    """
+    from tests.synthetic import write_full_size
+
+    folder = tmp_path_factory.mktemp("full_size")
+    yield functools.cache(functools.partial(write_full_size, folder))
+    shutil.rmtree(folder)
 
 
 @pytest.fixture

@@ -2,25 +2,28 @@
 
 import functools
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
-from tests.reference.synthetic_weights import weights_from_manifest
 
+from tests.reference.synthetic_weights import weights_from_manifest
 from zoe_jax import config as configs
 from zoe_jax.config import ZoeDepthConfig
-from zoe_jax.convert.families import FAMILIES, official
+from zoe_jax.convert.families import FAMILIES
+from zoe_jax.convert.safetensors_file import write_safetensors
 from zoe_jax.convert.tensors import to_params
+from zoe_jax.convert.torch_file import write_torch
 from zoe_jax.models.zoedepth import Params
 
 MODEL_REFERENCE = Path(__file__).parent / "reference" / "model"
 VARIANTS = ("N", "K", "NK")
 
 QUICK_TO_COMPILE = {"xla_backend_optimization_level": 0}
-"""For `jax.jit`: tiny models take seconds to compile and milliseconds to run, and this halves the former. The sums run
-in the same order; tests/test_depth_model.py and the true-size tests use machine code as a user gets it."""
+"""For `jax.jit`: tiny models take seconds to compile and milliseconds to run, and this halves the former. The
+arithmetic is the same; tests/test_depth_model.py and the true-size tests run the machine code that a user gets."""
 
 Tensors = Mapping[str, np.ndarray]
 
@@ -42,11 +45,11 @@ def manifest(name: str) -> list[dict]:
     return json.loads((MODEL_REFERENCE / f"{name}.json").read_text(encoding="utf-8"))
 
 
-def tensors(manifest_name: str, config: ZoeDepthConfig) -> Tensors:
+def tensors(manifest_name: str, config: ZoeDepthConfig, family: str) -> Tensors:
     """Everything that a real file of this architecture holds, constants included, read-only and in its order."""
     entries = manifest(manifest_name)
     values = weights_from_manifest(entries)
-    constants = official.constants(config) if len(values) < len(entries) else {}
+    constants = FAMILIES[family].constants(config)
     ordered = {entry["name"]: values.pop(entry["name"], None) for entry in entries}
     for name, value in ordered.items():
         ordered[name] = constants[name] if value is None else value
@@ -58,13 +61,29 @@ def tensors(manifest_name: str, config: ZoeDepthConfig) -> Tensors:
 def tiny_tensors(variant: str, family: str = "official") -> Tensors:
     """The reference architecture's checkpoint: variant N, K or NK, family official or huggingface."""
     name = "tiny/manifest" if family == "official" else "hf/tiny_manifest"
-    return tensors(f"{name}_{variant}", tiny_config(variant))
+    return tensors(f"{name}_{variant}", tiny_config(variant), family)
 
 
 def full_tensors(variant: str, family: str = "official") -> Tensors:
     """The checkpoint at release size: 1.4 GB, made anew at each call (7 s)."""
     name = "full/manifest" if family == "official" else "hf/manifest"
-    return tensors(f"{name}_{variant}", configs.preset(f"zoed_{variant.lower()}"))
+    return tensors(f"{name}_{variant}", configs.preset(f"zoed_{variant.lower()}"), family)
+
+
+def write_full_size(folder: Path, variant: str, family: str) -> Path:
+    """Writes `full_tensors` as the family's users have them: a `.pt` file, or a folder of Hugging Face."""
+    path = folder / (f"{variant}.pt" if family == "official" else variant)
+    if family == "official":
+        write_torch(path, full_tensors(variant, family))
+    else:
+        write_safetensors(path, full_tensors(variant, family))
+        shutil.copy(MODEL_REFERENCE / "hf" / f"config_{variant}.json", path / "config.json")
+    return path
+
+
+def midas_tensors(preset: str) -> Tensors:
+    """The checkpoint of a relative-depth model of MiDaS at release size, made anew at each call."""
+    return tensors(f"midas/manifest_{preset}", configs.preset(preset), "midas")
 
 
 def tiny_config(variant: str, **overrides: object) -> ZoeDepthConfig:

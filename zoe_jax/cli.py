@@ -53,7 +53,7 @@ class Convert:
         from zoe_jax.convert.source import resolve_source
 
         options = self.model
-        layout = self.to or ("official" if self.destination.suffix in (".pt", ".pth") else "orbax")
+        layout = self.to or _layout_of(self.destination)
         path = resolve_source(self.source, options.sha256)
         checkpoint = read_checkpoint(path, options.preset, options.overrides(), step=options.step)
         write_checkpoint(checkpoint, self.destination, layout)
@@ -112,28 +112,85 @@ class Predict:
         return summary.exit_status
 
 
+@dataclass(frozen=True)
+class Train:
+    """Train an experiment, or go on with a run. `zoe-jax train NAME --help` shows its options, with their values."""
+
+    experiment: Annotated[Positional[str], tyro.conf.arg(metavar="FILE|NAME")]
+    """A .py file whose config() returns an Experiment, or the name of one of the paper, such as zoed_m12_n."""
+
+
+@dataclass(frozen=True)
+class ExportParams:
+    """Write the parameters of a run, and nothing else of it, as a checkpoint of any layout."""
+
+    run_dir: Annotated[Positional[Path], tyro.conf.arg(metavar="RUN")]
+    """Folder of the run."""
+    destination: Annotated[Positional[Path], tyro.conf.arg(metavar="DESTINATION")]
+    """File (official) or folder (orbax, huggingface) to write; it must not exist."""
+    to: Literal["orbax", "official", "huggingface"] | None = None
+    """Layout to write; by default official where the destination ends in .pt or .pth, else orbax."""
+    item: Literal["params", "ema"] = "params"
+    """The parameters themselves, or their moving average."""
+    step: int | None = None
+    """Which checkpoint; by default the best by validation, else the latest."""
+
+    def run(self) -> int:
+        """Exports."""
+        from zoe_jax.convert.checkpoint import write_checkpoint
+        from zoe_jax.train.checkpoint import read_run
+
+        layout = self.to or _layout_of(self.destination)
+        write_checkpoint(read_run(self.run_dir, self.item, self.step), self.destination, layout)
+        _say(f"{self.destination}: {layout}, {self.item} of {self.run_dir}")
+        return 0
+
+
 Command = (
     Annotated[Convert, tyro.conf.subcommand("convert")]
     | Annotated[Inspect, tyro.conf.subcommand("inspect")]
     | Annotated[Predict, tyro.conf.subcommand("predict")]
+    | Annotated[Train, tyro.conf.subcommand("train")]
+    | Annotated[ExportParams, tyro.conf.subcommand("export-params")]
 )
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one sub-command; 2 for anything that the user can mend, told in one line."""
-    logging.basicConfig(level=logging.WARNING, format="zoe-jax: %(message)s", force=True)
+    logging.basicConfig(level=logging.WARNING, format="zoe-jax: %(message)s", handlers=[_StandardError()], force=True)
     logging.getLogger("zoe_jax").setLevel(logging.INFO)
-    command: Any = tyro.cli(
-        Command, prog="zoe-jax", description="ZoeDepth in JAX: one image in, metres out.", args=arguments
-    )
-    _use_compilation_cache()
+    arguments = sys.argv[1:] if arguments is None else arguments
     try:
+        command = _parse(arguments)
+        _use_compilation_cache()
         return command.run()
     except ZoeJaxError as error:
         sys.stderr.write(f"zoe-jax: {error}\n")
         return 2
     except KeyboardInterrupt:
         return 130
+
+
+class _StandardError(logging.StreamHandler):
+    """Looks standard error up at each record, since a progress bar takes its place while it runs."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.setStream(sys.stderr)
+        super().emit(record)
+
+
+def _parse(arguments: list[str]) -> Any:
+    if arguments[:1] == ["train"] and arguments[1:2] not in ([], ["-h"], ["--help"]):
+        # an experiment is found before the options are read: its fields are the options
+        from zoe_jax.train.command import parse_train
+
+        return parse_train(arguments[1:])
+    description = "ZoeDepth in JAX: one image in, metres out."
+    return tyro.cli(Command, prog="zoe-jax", description=description, args=arguments)
+
+
+def _layout_of(destination: Path) -> str:
+    return "official" if destination.suffix in (".pt", ".pth") else "orbax"
 
 
 def _name_and_value(text: str) -> tuple[str, Any]:

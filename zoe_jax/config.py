@@ -178,6 +178,9 @@ PRESETS: dict[str, ZoeDepthConfig] = {
     "zoed_n": ZoeDepthConfig(),
     "zoed_k": ZoeDepthConfig(head=_HEAD_K, network_size=(384, 768)),
     "zoed_nk": ZoeDepthConfig(head=_HEAD_NK, router=RouterConfig()),
+    "dpt_beit_large_512": ZoeDepthConfig(encoder=BEIT_LARGE_512, head=None, network_size=(512, 512)),
+    "dpt_beit_large_384": ZoeDepthConfig(head=None, network_size=(384, 384)),
+    "dpt_beit_base_384": ZoeDepthConfig(encoder=BEIT_BASE_384, decoder=DPT_BASE, head=None, network_size=(384, 384)),
     "reference_n": _REFERENCE,
     "reference_k": replace(_REFERENCE, head=_HEAD_K),
     "reference_nk": replace(_REFERENCE, head=_HEAD_NK, router=RouterConfig()),
@@ -185,7 +188,7 @@ PRESETS: dict[str, ZoeDepthConfig] = {
 
 
 def preset(name: str) -> ZoeDepthConfig:
-    """The released models (`zoed_*`) and the small ones of the references (`reference_*`)."""
+    """The released models (`zoed_*`), MiDaS 3.1's relative ones (`dpt_beit_*`), and the small `reference_*`."""
     if name not in PRESETS:
         raise ConfigError(f"there is no preset {name!r}; there are {', '.join(PRESETS)}")
     return PRESETS[name]

@@ -32,7 +32,7 @@ class DepthModel:
     config: ZoeDepthConfig
     params: Params
 
-    def apply(self, images: Float[Array, "b h w 3"], domain: Any = None, **options: Any) -> ZoeDepthOutput:
+    def apply(self, images: Float[Array | np.ndarray, "b h w 3"], domain: Any = None, **options: Any) -> ZoeDepthOutput:
         """`forward`, jitted: images in [0, 1] at network size to depth in metres; same arguments, same errors."""
         domain = domain_indices(self.config, domain, images.shape[0])
         return _forward(self.config, self.params, images, domain, **options)

@@ -6,8 +6,8 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from tests.synthetic import QUICK_TO_COMPILE, golden, pixels, tiny_config, tiny_params
 
+from tests.synthetic import QUICK_TO_COMPILE, golden, pixels, tiny_config, tiny_params
 from zoe_jax.config import ZoeDepthConfig
 from zoe_jax.models.zoedepth import ZoeDepthOutput, forward
 from zoe_jax.ops.bins import bounded_bin_centers
@@ -93,7 +93,9 @@ def errors(key: str, config: ZoeDepthConfig, out: ZoeDepthOutput, theirs: np.nda
     array = np.asarray((out._asdict() | (out.intermediates or {}))[our_name])
     if name.endswith("_B_centers"):
         assert config.head is not None
-        array = np.asarray(bounded_bin_centers(jnp.asarray(array), config.head.min_depth_m[0], config.head.max_depth_m[0]))
+        array = np.asarray(
+            bounded_bin_centers(jnp.asarray(array), config.head.min_depth_m[0], config.head.max_depth_m[0])
+        )
     if name.endswith("_A_raw") and config.head is not None and config.head.bin_centers_type == "normed":
         # the original adds 1e-3 later, and then reads every other channel only
         theirs = theirs[:, ::2] + theirs.dtype.type(1e-3)

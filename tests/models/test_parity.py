@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from tests.models.parity import NOT_OURS, OURS, assert_depth_equals, compiled, errors, run
 from tests.synthetic import golden, tiny_config, tiny_params
 
@@ -16,9 +17,8 @@ CASES = [
     *(("NK", f"NK_{size}_batch2", BATCH) for size in ("window64x64", "rect64x96")),
 ]
 
-# float32 carries 1.2e-7; the original's sums run in another order. Measured: below 4e-6 and 1.6e-6, only the
-# probabilities, a softmax of logits up to 100 that are divided by temperatures below 1, reach 8e-6 and 2e-6.
-LARGEST, ROOT_MEAN_SQUARE = 2e-5, 4e-6
+# float32 carries 1.2e-7, and sums run in another order here; measured: below 4e-6 and 1.1e-6, a third of these
+LARGEST, ROOT_MEAN_SQUARE = 1e-5, 3e-6
 
 
 @pytest.mark.parametrize(("variant", "case", "overrides"), CASES, ids=[case for _, case, _ in CASES])

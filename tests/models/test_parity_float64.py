@@ -4,9 +4,9 @@ import functools
 
 import jax
 import pytest
+
 from tests.models.parity import errors
 from tests.synthetic import QUICK_TO_COMPILE, golden, pixels, tiny_config, tiny_params
-
 from zoe_jax.models.zoedepth import forward
 
 # float64 carries 2e-16; measured: below 2e-12
@@ -34,7 +34,6 @@ def test_every_stored_array(variant, case):
     wrong = {}
     for key in stored.keys() - {"image_uint8"}:
         largest, _ = errors(key, config, out, stored[key])
-        print(key,largest)
         if largest > (AFTER_ROUTER if key in ("router_out", "domain_logits") else EXACT):
             wrong[key] = f"{largest:.1e}"
     assert not wrong

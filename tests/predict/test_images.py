@@ -132,35 +132,36 @@ def test_of_several_frames_the_first_is_taken(tmp_path):
     np.testing.assert_array_equal(read_image(path)[0, 0], (255, 0, 0))
 
 
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
 @pytest.mark.parametrize("suffix", ["jpg", "png", "bmp", "tif", "webp", "gif"])
 def test_truncated_files_are_refused(tmp_path, suffix):
     path = saved(tmp_path / f"a.{suffix}", Image.fromarray(RGB.repeat(8, 0).repeat(8, 1)))
     data = path.read_bytes()
     for length in (len(data) // 2, 10, 1):
         path.write_bytes(data[:length])
-        with warnings.catch_warnings(), pytest.raises(ImageError, match=rf"a\.{suffix}"):
-            warnings.simplefilter("ignore")  # Pillow's own words about damaged EXIF data
+        with pytest.raises(ImageError, match=rf"a\.{suffix}"):
             read_image(path)
 
 
-def test_damaged_headers_never_raise_anything_else(tmp_path):
+@pytest.mark.filterwarnings("ignore")  # Pillow has its own words about some of the damage
+@pytest.mark.parametrize("kind", ["png", "jpeg", "gif", "tiff", "bmp", "webp"])
+def test_damaged_headers_never_raise_anything_else(tmp_path, kind):
     rng = np.random.default_rng(0)
-    for suffix in ("png", "jpg", "gif", "tif", "bmp", "webp"):
-        stream = io.BytesIO()
-        Image.fromarray(RGB).save(stream, {"jpg": "jpeg", "tif": "tiff"}.get(suffix, suffix))
-        for _ in range(40):
-            data = bytearray(stream.getvalue())
-            for place in rng.integers(0, min(len(data), 120), 4):
-                data[place] = rng.integers(256)
-            (tmp_path / "a").write_bytes(data)
-            try:
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")
-                    pixels = read_image(tmp_path / "a")
-            except ImageError as error:
-                assert str(tmp_path / "a") in str(error)
-            else:
-                assert pixels.shape[2] == 3
+    stream = io.BytesIO()
+    Image.fromarray(RGB).save(stream, kind)
+    outcomes = set()
+    for _ in range(60):
+        data = bytearray(stream.getvalue())
+        for place in rng.integers(0, min(len(data), 120), 4):
+            data[place] = rng.integers(256)
+        (tmp_path / "a").write_bytes(data)
+        try:
+            pixels = read_image(tmp_path / "a")
+        except ImageError as error:
+            outcomes.add(str(tmp_path / "a") in str(error))
+        else:
+            outcomes.add(pixels.ndim == 3 and pixels.shape[2] == 3)
+    assert outcomes == {True}
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"%PDF-1.4", b"\x89PNG\r\n\x1a\n"])
@@ -171,7 +172,7 @@ def test_other_files_are_refused(tmp_path, content):
 
 
 def test_missing_files_and_folders_are_named(tmp_path):
-    with pytest.raises(ImageError, match="there is no image file .*gone.png"):
+    with pytest.raises(ImageError, match=r"there is no image file .*gone\.png"):
         read_image(tmp_path / "gone.png")
     with pytest.raises(ImageError, match="is a folder"):
         read_image(tmp_path)

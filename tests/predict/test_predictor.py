@@ -214,7 +214,8 @@ from zoe_jax.predict import Predictor
 def network(params, images, domain, example_mask, intermediates):
     # One vote for the whole batch, over all its devices: rows that only fill it have none.
     mean = (images.mean((1, 2, 3)) * example_mask).sum() / example_mask.sum()
-    return SimpleNamespace(metric_depth=params["scale"] * images[..., 0] + mean, domain=(images[:, 0, 0, 0] * 0).astype(int))
+    depth = params["scale"] * images[..., 0] + mean
+    return SimpleNamespace(metric_depth=depth, domain=(images[:, 0, 0, 0] * 0).astype(int))
 
 images = [np.random.default_rng(i).integers(0, 256, (75, 101, 3), np.uint8) for i in range(6)]
 params = {"scale": np.float32(3)}

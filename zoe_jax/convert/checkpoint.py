@@ -4,11 +4,12 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from zoe_jax import config as configs
@@ -17,6 +18,7 @@ from zoe_jax.convert import orbax_folder
 from zoe_jax.convert.errors import CheckpointError
 from zoe_jax.convert.families import FAMILIES
 from zoe_jax.convert.families.huggingface import HUGGINGFACE, apply_config_json, config_json
+from zoe_jax.convert.families.midas import MIDAS
 from zoe_jax.convert.families.official import OFFICIAL
 from zoe_jax.convert.orbax_folder import Origin
 from zoe_jax.convert.rules import Family
@@ -96,8 +98,8 @@ def read_checkpoint(
         return Checkpoint(config, params, orbax_folder.read_unused(path, step), origin)
 
     file = read_tensor_file(path)
-    param_dtype = param_dtype or _float_type(file.tensors)
     family, preset, config = identify(file, path, preset, overrides)
+    param_dtype = param_dtype or _float_type(file.tensors[slot.name] for slot in family.slots(config))
     config = replace(config, param_dtype=param_dtype)
     params, unused = to_params(file.tensors, family, config, str(path))
     return Checkpoint(config, params, unused, replace(file.origin, family=family.name), preset)
@@ -124,7 +126,9 @@ def identify(
 
 
 def write_checkpoint(checkpoint: Checkpoint, destination: Path, layout: str) -> None:
-    """Writes a checkpoint as `orbax`, `official` (one `.pt`) or `huggingface` (a folder), whole or not at all.
+    """Writes a checkpoint as `orbax`, `official` or `huggingface`, whole or not at all.
+
+    `official` is one `.pt` file as the original code reads it: ZoeDepth's, or MiDaS's for a relative-depth model.
 
     Raises:
         CheckpointError: the destination exists or cannot be written, or the layout cannot hold this model.
@@ -136,9 +140,10 @@ def write_checkpoint(checkpoint: Checkpoint, destination: Path, layout: str) -> 
             destination, checkpoint.config, checkpoint.params, checkpoint.unused, checkpoint.origin
         )
     elif layout == "official":
-        same = checkpoint.origin.family == OFFICIAL.name
-        wrapper, prefix = (checkpoint.origin.wrapper, checkpoint.origin.prefix) if same else ("model", "")
-        write_torch(destination, dict(tensors_of(checkpoint, layout)), wrapper=wrapper, prefix=prefix)
+        family = _torch_family(checkpoint.config)
+        origin = checkpoint.origin
+        wrapper, prefix = (origin.wrapper, origin.prefix) if origin.family == family else ("model", "")
+        write_torch(destination, dict(tensors_of(checkpoint, family)), wrapper=wrapper, prefix=prefix)
     elif layout == "huggingface":
         _write_huggingface(checkpoint, destination)
     else:
@@ -158,7 +163,9 @@ def verify(checkpoint: Checkpoint, destination: Path, layout: str) -> int:
     Raises:
         CheckpointError: a tensor is missing or differs.
     """
-    family = checkpoint.origin.family or OFFICIAL.name if layout == "orbax" else layout
+    family = HUGGINGFACE.name if layout == HUGGINGFACE.name else _torch_family(checkpoint.config)
+    if layout == "orbax":
+        family = checkpoint.origin.family or family
     wanted = dict(tensors_of(checkpoint, family))
     if layout == "orbax":
         written = dict(tensors_of(read_checkpoint(destination), family))
@@ -173,6 +180,10 @@ def verify(checkpoint: Checkpoint, destination: Path, layout: str) -> int:
     return len(wanted)
 
 
+def _torch_family(config: ZoeDepthConfig) -> str:
+    return MIDAS.name if config.head is None else OFFICIAL.name
+
+
 def _write_huggingface(checkpoint: Checkpoint, destination: Path) -> None:
     description = json.dumps(config_json(checkpoint.config), indent=2) + "\n"
     partial = destination.with_name(f".{destination.name}.partial-{os.getpid()}")
@@ -181,6 +192,8 @@ def _write_huggingface(checkpoint: Checkpoint, destination: Path) -> None:
         write_safetensors(partial, dict(tensors_of(checkpoint, HUGGINGFACE.name)))
         (partial / "config.json").write_text(description)
         partial.rename(destination)
+    except CheckpointError as error:  # which names the partial folder
+        raise CheckpointError(error.problem, file=destination, tensor=error.tensor) from error
     except OSError as error:
         raise CheckpointError(f"cannot be written: {error.strerror}", file=destination) from error
     finally:
@@ -205,9 +218,12 @@ def _honour_config_json(
     return told
 
 
-def _float_type(tensors: Tensors) -> str:
-    names = {tensor.dtype.name for tensor in tensors.values() if tensor.dtype.name in ("bfloat16", "float64")}
-    return names.pop() if len(names) == 1 else "float32"
+def _float_type(used: Iterable[np.ndarray]) -> str:
+    """The common type of the parameters, where JAX has it; float32 for a mixture."""
+    types = {tensor.dtype.name for tensor in used}
+    if types == {"float64"} and jax.config.jax_enable_x64:
+        return "float64"
+    return "bfloat16" if types == {"bfloat16"} else "float32"
 
 
 def _read_json(file: Path) -> Mapping[str, Any]:

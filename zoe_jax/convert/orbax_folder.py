@@ -64,8 +64,8 @@ def write_folder(path: Path, config: ZoeDepthConfig, params: Params, unused: Ten
         description = {"version": FORMAT_VERSION, "model": configs.to_dict(config), "origin": asdict(origin)}
         (partial / "config.json").write_text(json.dumps(description, indent=2) + "\n")
         partial.rename(path)
-    except OSError as error:
-        raise CheckpointError(f"cannot be written: {error.strerror}", file=path) from error
+    except (OSError, ValueError) as error:  # Orbax's storage layer has ValueError for a full disk
+        raise CheckpointError(f"cannot be written: {_first_line(error)}", file=path) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

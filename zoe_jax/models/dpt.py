@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from zoe_jax.config import DptConfig
 from zoe_jax.models.encoders.beit import gelu
-from zoe_jax.models.layers import Conv3x3, record
+from zoe_jax.models.layers import SHAPE_ONLY, Conv3x3, record
 from zoe_jax.ops.resize import resize_bilinear_align_corners
 
 STRIDES = (4, 8, 16, 32)
@@ -61,10 +61,16 @@ class Readout(nn.Module):
     def __call__(self, patches: Float[Array, "b n c"], class_token: Float[Array, "b 1 c"]) -> Float[Array, "b n c"]:
         """The class token's half of the product is the same for every patch, so it is computed once."""
         width = patches.shape[-1]
-        kernel = self.param("kernel", nn.initializers.lecun_normal(), (2 * width, width), self.param_dtype)
-        bias = self.param("bias", nn.initializers.zeros, (width,), self.param_dtype)
+        kernel = self.param("kernel", SHAPE_ONLY, (2 * width, width), self.param_dtype)
+        bias = self.param("bias", SHAPE_ONLY, (width,), self.param_dtype)
         kernel, bias = kernel.astype(self.dtype), bias.astype(self.dtype)
-        return gelu(patches @ kernel[:width] + (class_token @ kernel[width:] + bias))
+        return gelu(patches @ kernel[:width] + self.from_class_token(class_token, kernel[width:], bias))
+
+    def from_class_token(
+        self, class_token: Float[Array, "b 1 c"], kernel: Float[Array, "c c"], bias: Float[Array, "c"]
+    ) -> Float[Array, "b 1 c"]:
+        """A method of its own because sharding pins the outputs of methods (`zoe_jax.train.sharding`)."""
+        return class_token @ kernel + bias
 
 
 class PatchTranspose(nn.Module):
@@ -80,9 +86,8 @@ class PatchTranspose(nn.Module):
         """Sides grow by `factor`."""
         b, h, w, channels = x.shape
         f = self.factor
-        kernel_init = nn.initializers.lecun_normal(in_axis=0, out_axis=-1)
-        kernel = self.param("kernel", kernel_init, (channels, f, f, self.features), self.param_dtype)
-        bias = self.param("bias", nn.initializers.zeros, (self.features,), self.param_dtype)
+        kernel = self.param("kernel", SHAPE_ONLY, (channels, f, f, self.features), self.param_dtype)
+        bias = self.param("bias", SHAPE_ONLY, (self.features,), self.param_dtype)
         y = jnp.einsum("bhwc,cyxd->bhywxd", x, kernel.astype(x.dtype))
         return y.reshape(b, h * f, w * f, self.features) + bias.astype(x.dtype)
 

@@ -7,6 +7,9 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Int
 
+SHAPE_ONLY = nn.initializers.zeros
+"""For `param`: the modules declare shapes, `initialization.py` gives the values."""
+
 
 def record(module: nn.Module, name: str, value: Array) -> None:
     """Keeps an intermediate under a name of its own if the caller of `apply` asks for intermediates."""
@@ -27,7 +30,7 @@ class Conv3x3(nn.Module):
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b H W d"]:
         """Sides shrink by `stride`."""
         shape = (3, 3, x.shape[-1], self.features)
-        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape, self.param_dtype)
+        kernel = self.param("kernel", SHAPE_ONLY, shape, self.param_dtype)
         y = jax.lax.conv_general_dilated(
             x.astype(self.dtype),
             kernel.astype(self.dtype),
@@ -36,7 +39,7 @@ class Conv3x3(nn.Module):
             dimension_numbers=("NHWC", "HWIO", "NHWC"),
         )
         if self.use_bias:
-            y = y + self.param("bias", nn.initializers.zeros, (self.features,), self.param_dtype).astype(y.dtype)
+            y = y + self.param("bias", SHAPE_ONLY, (self.features,), self.param_dtype).astype(y.dtype)
         return y
 
 
@@ -52,9 +55,8 @@ class DomainDense(nn.Module):
     @nn.compact
     def __call__(self, domain: Int[Array, "b"]) -> tuple[Float[Array, "k c d"], Float[Array, "k 1 1 d"]]:
         """Kernel and bias for each image, or, where there is one domain only, for all images (k = 1)."""
-        kernel_init = nn.initializers.lecun_normal(batch_axis=0)
-        kernel = self.param("kernel", kernel_init, (self.n_domains, self.in_features, self.features), self.param_dtype)
-        bias = self.param("bias", nn.initializers.zeros, (self.n_domains, self.features), self.param_dtype)
+        kernel = self.param("kernel", SHAPE_ONLY, (self.n_domains, self.in_features, self.features), self.param_dtype)
+        bias = self.param("bias", SHAPE_ONLY, (self.n_domains, self.features), self.param_dtype)
         kernel, bias = kernel.astype(self.dtype), bias.astype(self.dtype)
         if self.n_domains > 1:
             kernel, bias = kernel[domain], bias[domain]

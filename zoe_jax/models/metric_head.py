@@ -5,8 +5,8 @@ Section 3.2 of the paper; ZoeDepth and ZoeDepthNK in zoedepth/models/zoedepth*/ 
 """
 
 import typing
-from typing import Any
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
-from flax.traverse_util import flatten_dict
+from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int
 
@@ -18,6 +18,7 @@ from zoe_jax.config import ZoeDepthConfig
 from zoe_jax.errors import ZoeJaxError
 from zoe_jax.models.dpt import DptDecoder
 from zoe_jax.models.encoders import make_encoder
+from zoe_jax.models.initialization import initial_parameters
 from zoe_jax.models.layers import record
 from zoe_jax.models.metric_head import MetricHead, mix
 from zoe_jax.models.router import Router, choose_domain
@@ -99,16 +100,24 @@ class ZoeDepth(nn.Module):
 
 def init(config: ZoeDepthConfig, rng: Array) -> Params:
     """Random parameters as nested dictionaries of arrays of type `config.param_dtype`."""
-    images = jnp.zeros((1, SIZE_MULTIPLE, SIZE_MULTIPLE, 3))
-    domain = jnp.zeros(1, jnp.int32)
-    return jax.jit(functools.partial(ZoeDepth(config).init, train=False))(rng, images, domain, None)["params"]
+    return _init(config, rng)
+
+
+@functools.partial(jax.jit, static_argnames="config")
+def _init(config: ZoeDepthConfig, rng: Array) -> Params:
+    module = ZoeDepth(config)
+    images = jax.ShapeDtypeStruct((1, SIZE_MULTIPLE, SIZE_MULTIPLE, 3), jnp.float32)
+    domain = jax.ShapeDtypeStruct((1,), jnp.int32)
+    variables: Any = jax.eval_shape(lambda key, x, d: module.init(key, x, d, None, False), rng, images, domain)
+    shapes: Any = flatten_dict(variables["params"], sep="/")
+    return unflatten_dict(initial_parameters(shapes, rng), sep="/")
 
 
 def forward(
     config: ZoeDepthConfig,
     params: Params,
-    images: Float[Array, "b h w 3"],
-    domain: Int[Array, "b"] | Sequence[str] | str | None = None,
+    images: Float[Array | np.ndarray, "b h w 3"],
+    domain: Int[Array | np.ndarray, "b"] | Sequence[str] | str | None = None,
     example_mask: Bool[Array, "b"] | None = None,
     train: bool = False,
     rngs: dict[str, Array] | None = None,
@@ -134,7 +143,7 @@ def forward(
     domain = domain_indices(config, domain, images.shape[0])
     applied: Any = ZoeDepth(config).apply(
         {"params": params},
-        images,
+        jnp.asarray(images),
         domain,
         example_mask,
         train,
@@ -151,7 +160,7 @@ class InputError(ZoeJaxError, ValueError):
     """Images or domains that the model cannot take."""
 
 
-def _check_images(images: Array) -> None:
+def _check_images(images: Array | np.ndarray) -> None:
     if images.ndim != 4 or images.shape[-1] != 3:
         raise InputError(f"images have shape {images.shape}; they must be [batch, height, width, 3]")
     if not jnp.issubdtype(images.dtype, jnp.floating):
@@ -178,12 +187,13 @@ def domain_indices(config: ZoeDepthConfig, domain: Any, batch: int) -> Int[Array
             if name not in config.domains:
                 raise InputError(f"there is no domain {name!r} in this model; it has {config.domains}")
         domain = [config.domains.index(name) for name in domain]
-    domain = jnp.asarray(domain, jnp.int32)
-    if domain.shape != (batch,):
-        raise InputError(f"domain has shape {domain.shape}; it must be one for each of {batch} images")
-    if not isinstance(domain, Tracer) and not bool(np.all((domain >= 0) & (domain < len(config.domains)))):
-        raise InputError(f"domain {np.asarray(domain)} must lie in 0..{len(config.domains) - 1}: {config.domains}")
-    return domain
+    if np.shape(domain) != (batch,):
+        raise InputError(f"domain has shape {np.shape(domain)}; it must be one for each of {batch} images")
+    if not isinstance(domain, Tracer):
+        indices = np.asarray(domain)
+        if np.any((indices < 0) | (indices >= len(config.domains))):
+            raise InputError(f"domain {indices} must lie in 0..{len(config.domains) - 1}: {config.domains}")
+    return jnp.asarray(domain, jnp.int32)
 
 
 def _named_intermediates(config: ZoeDepthConfig, sown: Mapping[str, Any]) -> dict[str, Array]:

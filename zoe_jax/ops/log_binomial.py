@@ -1,6 +1,7 @@
 """The binomial-ordered distribution over bins (section 3.2, equation 4 of the paper)."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,14 +14,21 @@ _STIRLING_EPSILON = 1e-7
 
 
 @functools.cache
-def log_binomial_coefficients(n_bins: int) -> np.ndarray:
-    """ln C(n_bins - 1, k) for every k by Stirling's formula without its square-root terms, float64 [n_bins].
+def log_binomial_coefficients(n_bins: int, dtype: str) -> np.ndarray:
+    """ln C(n_bins - 1, k) for every k by Stirling's formula without its square-root terms, of type `dtype` [n_bins].
 
-    The original's approximation is part of the model: its weights were trained with it.
+    The original's approximation is part of the model (its weights were trained with it), and so is its rounding: its
+    bins are numbered by an integer buffer, so that k and k ln k are float32 whatever the rest is.
     """
-    n = n_bins - 1 + _STIRLING_EPSILON
-    k = np.arange(n_bins) + _STIRLING_EPSILON
-    return n * np.log(n) - k * np.log(k) - (n - k) * np.log(n - k + _STIRLING_EPSILON)
+
+    def log(x: Any) -> Any:
+        # rounded correctly, as torch's; numpy's own float32 logarithm is off by one digit here and there
+        return np.log(x.astype(np.float64)).astype(x.dtype)
+
+    n = np.add(n_bins - 1, _STIRLING_EPSILON, dtype=dtype)
+    k = np.arange(n_bins, dtype=np.float32) + np.float32(_STIRLING_EPSILON)
+    rest = n - k.astype(dtype)
+    return n * log(n) - (k * log(k)).astype(dtype) - rest * log(rest + n.dtype.type(_STIRLING_EPSILON))
 
 
 def mode_and_temperature(
@@ -38,6 +46,6 @@ def log_binomial(mode: Float[Array, "*b"], temperature: Float[Array, "*b"], n_bi
     k = jnp.arange(n_bins, dtype=mode.dtype)
     log_mode = jnp.log(jnp.clip(mode, PROBABILITY_EPSILON, 1.0))[..., None]
     log_complement = jnp.log(jnp.clip(1.0 - mode, PROBABILITY_EPSILON, 1.0))[..., None]
-    coefficients = jnp.asarray(log_binomial_coefficients(n_bins), mode.dtype)
+    coefficients = jnp.asarray(log_binomial_coefficients(n_bins, mode.dtype.name))
     logits = coefficients + k * log_mode + (n_bins - 1 - k) * log_complement
     return jax.nn.softmax(logits / temperature[..., None], axis=-1)

@@ -33,5 +33,6 @@ def resize_bilinear_align_corners(x: Float[Array, "*b h w c"], size: tuple[int, 
         weight = jnp.asarray(weight, dtype).reshape((-1,) + (1,) * (-axis - 1))
         below = jnp.take(resized, lower, axis=axis).astype(dtype)
         above = jnp.take(resized, upper, axis=axis).astype(dtype)
-        resized = below + weight * (above - below)
+        # not below + weight * (above - below), which makes nan of an infinite neighbour where torch keeps infinity
+        resized = (1 - weight) * below + weight * above
     return resized.astype(x.dtype)

@@ -21,16 +21,16 @@ from zoe_jax.predict.predictor import Prediction, PredictOptions, Predictor, def
 
 @dataclass(frozen=True)
 class FileOptions:
-    """What `zoe-jax predict` can be told, apart from the model and the images."""
+    """What is predicted, how, and what is written."""
+
+    # The docstrings are the words of `zoe-jax predict --help`, one line each: tyro would keep the line breaks.
 
     output_dir: Path = Path("depth")
     """Folder for the results; a tree of images becomes a tree of results."""
     format: str = "npy"
-    """What to write for each image, separated by commas: npy (float32 metres), png16 (16-bit PNG), color (colour map),
-    panel (image, depth and a scale in metres side by side), json (range, domain, and how to read the other files)."""
+    """What to write for each image, separated by commas: npy, png16, color, panel (image, depth and scale), json."""
     png16_scale: Literal[256, 1000] = 256
-    """Units a metre in the 16-bit PNG: 256 as the original and KITTI (up to 256 m), 1000 for millimetres (up to 65 m).
-    0 is invalid; depths that do not fit are clipped, counted and reported."""
+    """Units a metre in the 16-bit PNG, where 0 is invalid: 256 as the original (to 256 m), or 1000 (to 65 m)."""
     colormap: str = "gray_r"
     """Colour map for color and panel: any name of matplotlib's, such as magma_r; it spans percentiles 2 to 85."""
     recursive: bool = False
@@ -38,9 +38,7 @@ class FileOptions:
     skip_existing: bool = False
     """Leave out images whose results are all there; results are written whole or not at all."""
     shard: str | None = None
-    """I/N: only every N-th image from the I-th on, I from 0 to N - 1. The list is sorted first, so that N jobs of any
-    batch system that are given the same images share them out, e.g. in a SLURM array from 0 to N - 1:
-    --shard $SLURM_ARRAY_TASK_ID/$SLURM_ARRAY_TASK_COUNT"""
+    """I/N: part I (0 to N-1) of the sorted images, the same on every machine, for N jobs of any batch system."""
     protocol: Literal["infer", "evaluate", "huggingface"] = "infer"
     """infer: as the original's users get it; evaluate: as in the paper's tables; huggingface: as transformers does."""
     flip: bool = True
@@ -136,12 +134,12 @@ def _is_done(job: Job, outputs: OutputOptions) -> bool:
 
 
 class _RateColumn(ProgressColumn):
-    """Images a second, or seconds an image where that reads better."""
+    """Images a second from the start, compilation included, or seconds an image where that reads better."""
 
     def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
-        if not speed:
+        if not task.completed or not task.elapsed:
             return Text("")
+        speed = task.completed / task.elapsed
         return Text(f"{speed:.1f} images/s" if speed >= 1 else f"{1 / speed:.1f} s/image")
 
 
@@ -149,6 +147,6 @@ class _RateColumn(ProgressColumn):
 def _progress(total: int) -> Iterator[Callable[[], None]]:
     """A progress bar on stderr; gives the function that advances it by one image."""
     columns = (TextColumn("depth"), BarColumn(), MofNCompleteColumn(), _RateColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), speed_estimate_period=60) as progress:
+    with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task("depth", total=total)
         yield lambda: progress.advance(task)

@@ -29,7 +29,7 @@ SUFFIXES = {
 """What is added to the name of an image, for each format."""
 
 PNG_COMPRESSION = 3
-"""zlib level: at 480x640 a 16-bit PNG takes half the time of level 6, and is hardly larger."""
+"""zlib level: measured at 480x640, a third of the time of Pillow's level 6, for files 6 to 18 % larger."""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, overload
 
 import jax
 import numpy as np
@@ -107,6 +107,30 @@ class Predictor:
         [maps] = self._network.finish(self._start([prepared], 1, options))
         return _restored(prepared.plan, maps)
 
+    @overload
+    def predict_batch(
+        self,
+        images: Iterable[ImageSource],
+        options: PredictOptions = ...,
+        *,
+        batch_size: int = ...,
+        look_ahead: int | None = ...,
+        workers: int | None = ...,
+        on_error: Literal["raise"] = ...,
+    ) -> Iterator[Prediction]: ...
+
+    @overload
+    def predict_batch(
+        self,
+        images: Iterable[ImageSource],
+        options: PredictOptions = ...,
+        *,
+        batch_size: int = ...,
+        look_ahead: int | None = ...,
+        workers: int | None = ...,
+        on_error: Literal["return"],
+    ) -> Iterator[Prediction | ImageError]: ...
+
     def predict_batch(
         self,
         images: Iterable[ImageSource],
@@ -116,7 +140,7 @@ class Predictor:
         look_ahead: int | None = None,
         workers: int | None = None,
         on_error: Literal["raise", "return"] = "raise",
-    ) -> Iterator[Prediction | ImageError]:
+    ) -> Iterator[Prediction] | Iterator[Prediction | ImageError]:
         """Depth of many images of any sizes, lazily and in their order.
 
         Images that the network sees at the same size share a batch; a batch that cannot be filled is padded, so that

@@ -4,10 +4,10 @@ The names are those of the files; transformers 5 renames the encoder's in memory
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Any
 
-from zoe_jax.config import MetricHeadConfig, ZoeDepthConfig
+from zoe_jax import config as configs
+from zoe_jax.config import ConfigError, MetricHeadConfig, ZoeDepthConfig
 from zoe_jax.convert.errors import CheckpointError
 from zoe_jax.convert.rules import (
     CONV,
@@ -127,22 +127,28 @@ def apply_config_json(config: ZoeDepthConfig, json_config: Mapping[str, Any], so
         raise CheckpointError("a Hugging Face ZoeDepth always has a metric head", file=source)
     try:
         bins = json_config["bin_configurations"]
-        head = replace(
-            config.head,
-            domains=tuple(str(b["name"]) for b in bins) if len(bins) > 1 else config.head.domains,
-            min_depth_m=tuple(float(b["min_depth"]) for b in bins),
-            max_depth_m=tuple(float(b["max_depth"]) for b in bins),
-            bin_centers_type=json_config["bin_centers_type"],
-            attractor_kind=json_config["attractor_kind"],
-            min_temperature=float(json_config["min_temp"]),
-            max_temperature=float(json_config["max_temp"]),
-        )
-    except (KeyError, TypeError, ValueError) as error:
+        told = {
+            "head.domains": tuple(b["name"] for b in bins) if len(bins) > 1 else config.domains,
+            "head.n_bins": bins[0]["n_bins"] if bins else 0,
+            "head.min_depth_m": tuple(b["min_depth"] for b in bins),
+            "head.max_depth_m": tuple(b["max_depth"] for b in bins),
+            "head.bin_centers_type": json_config["bin_centers_type"],
+            "head.attractor_kind": json_config["attractor_kind"],
+            "head.min_temperature": json_config["min_temp"],
+            "head.max_temperature": json_config["max_temp"],
+        }
+        uneven = any(b["n_bins"] != told["head.n_bins"] for b in bins)
+    except (KeyError, TypeError) as error:
         raise CheckpointError(f"config.json lacks or misstates {error}", file=source) from None
-    if len(head.domains) != len(config.domains):
-        problem = f"config.json has {len(head.domains)} bin_configurations, the tensors have {len(config.domains)}"
+    if len(bins) != len(config.domains):
+        problem = f"config.json has {len(bins)} bin_configurations, the tensors have {len(config.domains)}"
         raise CheckpointError(problem, file=source)
-    return replace(config, head=head)
+    if uneven:
+        raise CheckpointError("config.json has bin_configurations of unequal n_bins", file=source)
+    try:
+        return configs.override(config, told)
+    except ConfigError as error:
+        raise CheckpointError(f"config.json describes no model: {error}", file=source) from None
 
 
 def config_json(config: ZoeDepthConfig) -> dict[str, Any]:

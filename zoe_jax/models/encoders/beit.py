@@ -9,10 +9,8 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from zoe_jax.config import BeitConfig
-from zoe_jax.models.layers import record
+from zoe_jax.models.layers import SHAPE_ONLY, record
 from zoe_jax.ops.relative_position import N_CLASS_TOKEN_ROWS, relative_position_bias, resize_position_table
-
-LAYER_SCALE_INIT = 0.1
 
 
 def gelu(x: Float[Array, "..."]) -> Float[Array, "..."]:
@@ -32,13 +30,11 @@ class Attention(nn.Module):
     def __call__(self, x: Float[Array, "b n c"]) -> Float[Array, "b n c"]:
         """Attends with the position bias added to the scores; softmax in at least float32."""
         heads, width = self.config.heads, self.config.width
-        kernel = self.param("qkv", nn.initializers.lecun_normal(), (width, 3 * width), self.param_dtype)
-        q_bias = self.param("q_bias", nn.initializers.zeros, (width,), self.param_dtype)
-        v_bias = self.param("v_bias", nn.initializers.zeros, (width,), self.param_dtype)
+        kernel = self.param("qkv", SHAPE_ONLY, (width, 3 * width), self.param_dtype)
+        q_bias = self.param("q_bias", SHAPE_ONLY, (width,), self.param_dtype)
+        v_bias = self.param("v_bias", SHAPE_ONLY, (width,), self.param_dtype)
         rows = (2 * self.config.window - 1) ** 2 + N_CLASS_TOKEN_ROWS
-        table = self.param(
-            "relative_position_bias_table", nn.initializers.truncated_normal(0.02), (rows, heads), self.param_dtype
-        )
+        table = self.param("relative_position_bias_table", SHAPE_ONLY, (rows, heads), self.param_dtype)
         bias = jnp.concatenate([q_bias, jnp.zeros_like(q_bias), v_bias])
         qkv = x @ kernel.astype(x.dtype) + bias.astype(x.dtype)
         # [b, heads, n, d] first: the products are slower straight over [b, n, heads, d]
@@ -105,7 +101,7 @@ class Block(nn.Module):
         """Returns the tokens as the scan's carry, and no per-step output."""
         c = self.config
         scale = [
-            self.param(name, nn.initializers.constant(LAYER_SCALE_INIT), (c.width,), self.param_dtype).astype(x.dtype)
+            self.param(name, SHAPE_ONLY, (c.width,), self.param_dtype).astype(x.dtype)
             for name in ("gamma_1", "gamma_2")
         ]
         norm = [
@@ -150,7 +146,7 @@ class BeitEncoder(nn.Module):
         patches = patches.transpose(0, 1, 3, 2, 4, 5).reshape(b, grid[0] * grid[1], -1)
         tokens = nn.Dense(c.width, dtype=self.dtype, param_dtype=self.param_dtype, name="patch_embed")(patches)
         record(self, "patch_embed", tokens)
-        cls_token = self.param("cls_token", nn.initializers.truncated_normal(0.02), (1, 1, c.width), self.param_dtype)
+        cls_token = self.param("cls_token", SHAPE_ONLY, (1, 1, c.width), self.param_dtype)
         x = jnp.concatenate([jnp.broadcast_to(cls_token.astype(tokens.dtype), (b, 1, c.width)), tokens], axis=1)
 
         block = Block

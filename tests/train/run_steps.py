@@ -1,0 +1,91 @@
+"""A process of a small training run on simulated devices, started by the tests of sharding; not a test itself.
+
+python -m tests.train.run_steps RESULT.npz --devices 8 --fsdp 4 [--process 0 --processes 2 --port 12345]
+"""
+
+import argparse
+import functools
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from zoe_jax.config import DptConfig, ZoeDepthConfig, override, preset
+from zoe_jax.models.zoedepth import init
+from zoe_jax.train.objective import Batch, ObjectiveConfig
+from zoe_jax.train.optimizer import OptimizerConfig
+from zoe_jax.train.sharding import ShardingConfig, local_rows, make_mesh, make_shardings, put, put_batch
+from zoe_jax.train.state import init_state
+from zoe_jax.train.step import make_train_step
+
+STEPS = 20
+BATCH_SIZE = 16
+HEIGHT, WIDTH = 32, 64
+OBJECTIVE = ObjectiveConfig(router="trained", router_weight=1.0, head_choice="label")
+OPTIMIZER = OptimizerConfig(learning_rate=1e-4, ema_decay=0.9)
+
+
+def model_config() -> ZoeDepthConfig:
+    """Two heads and a router, two blocks a stage, so that every stage is a loop; widths that divide by 8."""
+    small = {"encoder.width": 32, "encoder.heads": 4, "encoder.depth": 8, "encoder.taps": (1, 3, 5, 7), "n_bins": 16}
+    config = override(preset("reference_nk"), {**small, "network_size": (HEIGHT, WIDTH), "router.depth": 2})
+    return override(config, {"decoder": DptConfig((16, 32, 48, 48), 32, (16, 32))})
+
+
+def batch(step: int) -> Batch:
+    """Both domains, masks of very different sizes, and two rows of padding."""
+    rng = np.random.default_rng(step)
+    shape = (BATCH_SIZE, HEIGHT, WIDTH)
+    return {
+        "image": rng.random((*shape, 3), np.float32),
+        "depth_m": rng.uniform(0.5, 9.0, shape).astype(np.float32),
+        "valid_mask": rng.random(shape) < rng.random((BATCH_SIZE, 1, 1)),
+        "domain": rng.integers(0, 2, BATCH_SIZE).astype(np.int32),
+        "example_mask": np.arange(BATCH_SIZE) < BATCH_SIZE - 2,
+    }
+
+
+def main() -> None:
+    """Trains and writes losses, gradient norms, parameters, and the compiled step."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("result", type=Path)
+    parser.add_argument("--devices", type=int, default=1)
+    parser.add_argument("--fsdp", type=int, default=1)
+    parser.add_argument("--process", type=int, default=0)
+    parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--port", type=int)
+    arguments = parser.parse_args()
+    jax.config.update("jax_num_cpu_devices", arguments.devices)
+    jax.config.update("jax_disable_most_optimizations", True)
+    if arguments.processes > 1:
+        jax.config.update("jax_cpu_collectives_implementation", "gloo")
+        jax.distributed.initialize(f"127.0.0.1:{arguments.port}", arguments.processes, arguments.process)
+
+    model = model_config()
+    make_state = functools.partial(init_state, model, OBJECTIVE, OPTIMIZER)
+    params = init(model, jax.random.key(0))
+    sharding = ShardingConfig(fsdp=arguments.fsdp)
+    shardings = make_shardings(sharding, make_mesh(sharding), jax.eval_shape(make_state, params))
+    params = put(jax.device_get(params), shardings.state.params)
+    state = jax.jit(make_state, out_shardings=shardings.state)(params)
+    rng = put(jax.random.key_data(jax.random.key(1)), shardings.replicated)
+    rng = jax.random.wrap_key_data(rng)
+    rows = local_rows(shardings.batch, BATCH_SIZE)
+    example = put_batch({name: array[rows] for name, array in batch(0).items()}, shardings.batch)
+    step = make_train_step(model, OBJECTIVE, OPTIMIZER, STEPS, shardings)
+    compiled = step.lower(state, example, rng).compile()
+    reports = []
+    for i in range(STEPS):
+        state, report = compiled(state, put_batch({n: a[rows] for n, a in batch(i).items()}, shardings.batch), rng)
+        reports.append((report.loss, report.losses["silog"], report.grad_norm))
+    whole = jax.jit(lambda tree: tree, out_shardings=shardings.replicated)(state.params)
+    np.savez(
+        arguments.result,
+        reports=np.array(jax.device_get(reports)),
+        params=np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(jax.device_get(whole))]),
+        hlo=np.array(compiled.as_text()),
+    )
+
+
+if __name__ == "__main__":
+    main()

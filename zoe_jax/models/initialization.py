@@ -1,0 +1,67 @@
+"""Initial values of all parameters, from one table of path rules; the modules declare shapes only.
+
+Linen would draw each parameter from a threefry stream of its own: two hundred of them take 20 s to compile on a CPU.
+Initial values need no cryptographic generator, so a counter hash draws them here; under jit with shardings every device
+computes its own part.
+"""
+
+import math
+import re
+import zlib
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, UInt32
+
+LAYER_SCALE = 0.1
+"""Of BEiT-L and -B, before training."""
+ENCODER_STD = 0.02
+"""Of the matrices of BEiT and of its position tables."""
+STACKED = r"router/layers/.*|metric_head/(seed_bins|attractor_\d|log_binomial)/.*"
+"""Parameters outside the encoder with a leading axis that counts layers or domains."""
+
+
+def initial_parameters(shapes: Mapping[str, jax.ShapeDtypeStruct], rng: Array) -> dict[str, Array]:
+    """A value for every parameter by path.
+
+    Norms start as the identity and biases at zero; matrices of the encoder are uniform with standard deviation 0.02,
+    all others uniform within 1 / sqrt(fan_in), the default of the framework that the original's heads were drawn in.
+    """
+    words = jax.random.key_data(rng).reshape(-1)
+    return {path: _value(path, leaf, words) for path, leaf in shapes.items()}
+
+
+def _value(path: str, leaf: jax.ShapeDtypeStruct, words: UInt32[Array, "w"]) -> Array:
+    if re.fullmatch(r".*/norm\d/scale", path):
+        return jnp.ones(leaf.shape, leaf.dtype)
+    if re.fullmatch(r".*/gamma_\d", path):
+        return jnp.full(leaf.shape, LAYER_SCALE, leaf.dtype)
+    if re.fullmatch(r".*bias", path):
+        return jnp.zeros(leaf.shape, leaf.dtype)
+    bound = ENCODER_STD * math.sqrt(3) if path.startswith("encoder/") else 1 / math.sqrt(_fan_in(path, leaf.shape))
+    return (bound * symmetric_uniform(words, zlib.crc32(path.encode()), leaf.shape)).astype(leaf.dtype)
+
+
+def _fan_in(path: str, shape: tuple[int, ...]) -> int:
+    if re.fullmatch(r"decoder/reassemble_[12]/resize/kernel", path):
+        return shape[0]  # a transposed convolution without overlap: every output sees one pixel
+    return math.prod(shape[1:-1] if re.fullmatch(STACKED, path) else shape[:-1])
+
+
+def symmetric_uniform(words: UInt32[Array, "w"], stream: int, shape: tuple[int, ...]) -> Float[Array, "..."]:
+    """Uniform in (-1, 1), float32: a hash of the element's index, the stream, and the words of a random key."""
+    index = jnp.zeros(shape, jnp.uint32)
+    for axis in range(len(shape)):
+        index += jax.lax.broadcasted_iota(jnp.uint32, shape, axis) * jnp.uint32(math.prod(shape[axis + 1 :]))
+    state = _mix(index ^ jnp.uint32(stream))
+    for i in range(words.shape[0]):
+        state = _mix(state + words[i])
+    return (state >> 8).astype(jnp.float32) * 2**-23 - (1 - 2**-24)
+
+
+def _mix(x: UInt32[Array, "..."]) -> UInt32[Array, "..."]:
+    """The finaliser of MurmurHash3 (Austin Appleby, public domain): every input bit reaches every output bit."""
+    x = (x ^ (x >> 16)) * jnp.uint32(0x85EBCA6B)
+    x = (x ^ (x >> 13)) * jnp.uint32(0xC2B2AE35)
+    return x ^ (x >> 16)
