@@ -11,6 +11,8 @@ PYTHON ?= python3
 VENV ?= .venv
 PYTEST_ARGS ?=
 QUICKSTART_ARGS ?=
+# Quick tests spend their time compiling, each on one core; the true-size ones run one at a time.
+WORKERS ?= 2
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
@@ -38,7 +40,7 @@ quickstart: $(INSTALLED)
 	$(BIN)/python -m zoe_jax_experiments.quickstart $(QUICKSTART_ARGS)
 
 test: lint
-	$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "not slow" --numprocesses $(WORKERS) $(PYTEST_ARGS)
 
 test-full: $(INSTALLED)
 	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
@@ -55,7 +57,7 @@ format: $(INSTALLED)
 
 # The bar, 90 % of the lines, stands in pyproject.toml.
 coverage: $(INSTALLED)
-	$(BIN)/python -m pytest -m "not slow" --cov $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "not slow" --numprocesses $(WORKERS) --cov $(PYTEST_ARGS)
 
 # setuptools packs whatever an earlier build left in build/lib, also files that are gone.
 wheel: $(INSTALLED)

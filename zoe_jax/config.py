@@ -211,11 +211,11 @@ def override(config: ZoeDepthConfig, overrides: Mapping[str, Any]) -> ZoeDepthCo
             if len(found) > 1:
                 raise ConfigError(f"field {name!r} is in {' and '.join(found)}: write {found[0]}.{leaf}")
             section = found
-        node = tree[section[0]] if section and section[0] in tree else tree
+        node = tree.get(section[0]) if section else tree
         if len(section) > 1 or not isinstance(node, dict) or leaf not in node:
             known = sorted({*tree, *places})
             raise ConfigError(f"there is no field {name!r} in this configuration; there are {', '.join(known)}")
-        if leaf in ("min_depth_m", "max_depth_m") and isinstance(value, int | float):
+        if leaf in ("min_depth_m", "max_depth_m") and isinstance(value, int | float) and not isinstance(value, bool):
             value = (float(value),) * len(config.domains)
         node[leaf] = value
     return from_dict(tree)

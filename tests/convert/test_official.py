@@ -150,3 +150,17 @@ def test_a_relative_model_without_a_past_is_written_as_midas(tmp_path: Path) -> 
     written = read_torch(tmp_path / "out.pt").tensors
     assert written.keys() == midas().keys()
     assert not written["scratch.refinenet4.resConfUnit1.conv1.weight"].any()
+
+
+def test_a_file_in_float64_stays_so_where_jax_has_it(tmp_path: Path, x64: None) -> None:
+    wide = {n: t.astype(np.float64) if t.dtype == np.float32 else t for n, t in tiny_tensors("N").items()}
+    write_torch(tmp_path / "in.pt", wide)
+    checkpoint = read_checkpoint(tmp_path / "in.pt")
+    assert checkpoint.config.param_dtype == "float64"
+    write_checkpoint(checkpoint, tmp_path / "out.pt", "official")
+    assert_same(read_torch(tmp_path / "out.pt").tensors, wide)
+
+
+def test_a_file_in_float64_becomes_float32_where_jax_has_no_other(tmp_path: Path) -> None:
+    write_torch(tmp_path / "in.pt", {n: t.astype(np.float64) for n, t in midas().items() if t.dtype == np.float32})
+    assert read_checkpoint(tmp_path / "in.pt", "reference_n", {"head": None}).config.param_dtype == "float32"

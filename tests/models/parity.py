@@ -78,9 +78,9 @@ def compiled(config: ZoeDepthConfig) -> Callable[..., ZoeDepthOutput]:
 
 @functools.cache
 def run(variant: str, case: str, **overrides: object) -> tuple[ZoeDepthConfig, ZoeDepthOutput]:
-    """A tiny model on the image of a stored case."""
-    config = tiny_config(variant, **overrides)
-    return config, compiled(config)(tiny_params(variant), pixels(golden(case)["image_uint8"]))
+    """A tiny model on the images of a stored case, none of which is padding."""
+    config, images = tiny_config(variant, **overrides), pixels(golden(case)["image_uint8"])
+    return config, compiled(config)(tiny_params(variant), images, example_mask=jnp.ones(len(images), bool))
 
 
 def errors(key: str, config: ZoeDepthConfig, out: ZoeDepthOutput, theirs: np.ndarray) -> tuple[float, float]:

@@ -1,7 +1,6 @@
 """What holds for the metric head whatever its parameters: distributions, ranges, domains, gradients."""
 
 import functools
-import itertools
 
 import jax
 import jax.numpy as jnp
@@ -9,12 +8,12 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from tests.models.parity import compiled, run
-from tests.synthetic import QUICK_TO_COMPILE, golden, pixels, tiny_config, tiny_params
+from tests.models.parity import run
+from tests.synthetic import QUICK_TO_COMPILE, golden, pixels, tiny_config
 from zoe_jax.config import MetricHeadConfig
 from zoe_jax.models.dpt import DecoderOutput
 from zoe_jax.models.metric_head import MetricHead
-from zoe_jax.models.zoedepth import forward
+from zoe_jax.models.zoedepth import forward, init
 
 BIN_CENTERS_TYPES = ("softplus", "normed", "hybrid1", "hybrid2")
 CASES = {"N": "tiny/N_rect64x96", "K": "tiny/K80_rect64x96", "NK": "tiny/NK_rect64x96_batch2"}
@@ -28,20 +27,20 @@ def head_config(**overrides):
         "seed_hidden": 8,
         "projector_hidden": 8,
         "attractor_hidden": 8,
-        "n_attractors": (4, 3, 2, 1),
+        "n_attractors": (2, 1, 1, 1),
     }
     return MetricHeadConfig(**(small | overrides))
 
 
 def decoder_output(batch=2, scale=1.0):
     """Random features of an image of 32x64 pixels, and the bottleneck."""
-    keys = iter(jax.random.split(jax.random.key(0), 7))
+    rng = np.random.default_rng(0)
 
     def features(height, width):
-        return scale * jax.random.normal(next(keys), (batch, height, width, CHANNELS))
+        return jnp.asarray(scale * rng.normal(size=(batch, height, width, CHANNELS)), jnp.float32)
 
     fusions = tuple(features(2 * s, 4 * s) for s in (1, 2, 4, 8))
-    relative_depth = scale * jax.random.uniform(next(keys), (batch, 32, 64))
+    relative_depth = jnp.asarray(scale * rng.uniform(size=(batch, 32, 64)), jnp.float32)
     return DecoderOutput(features(1, 2), fusions, features(32, 64), relative_depth)
 
 
@@ -62,6 +61,11 @@ def head_params(config):
 def apply_head(config, params, decoded, domain):
     head = MetricHead(config, "float32", "float32")
     return head.apply({"params": params}, decoded, decoded.bottleneck, domain)
+
+
+@functools.cache
+def compiled_head(config):
+    return jax.jit(functools.partial(apply_head, config), compiler_options=QUICK_TO_COMPILE)
 
 
 @pytest.mark.parametrize("variant", CASES)
@@ -110,25 +114,12 @@ def test_new_centers_stay_between_the_old_ones_and_the_attractors(variant):
         before = after
 
 
-def test_a_batch_is_its_images_in_the_whole_model():
-    config = tiny_config("K")
-    images = pixels(golden("tiny/NK_rect64x96_batch2")["image_uint8"])
-    together = compiled(config)(tiny_params("K"), images).metric_depth
-    for i in range(2):
-        alone = compiled(config)(tiny_params("K"), images[i : i + 1]).metric_depth[0]
-        # rounding in another order of the sums, amplified near the lower end of K's range as the references' is
-        np.testing.assert_allclose(together[i], alone, rtol=2e-4)
-        assert np.abs(together[i] / alone - 1).mean() <= 5e-6
-
-
 @pytest.mark.parametrize("bin_centers_type", BIN_CENTERS_TYPES)
 def test_a_domain_is_a_model_of_its_own(bin_centers_type):
     ranges = {"min_depth_m": (0.1, 1.0), "max_depth_m": (10.0, 80.0)}
     config = head_config(domains=("nyu", "kitti"), bin_centers_type=bin_centers_type, **ranges)
     params, decoded = head_params(config), decoder_output()
-    both = jax.jit(functools.partial(apply_head, config), compiler_options=QUICK_TO_COMPILE)(
-        params, decoded, jnp.array([1, 0])
-    )
+    both = compiled_head(config)(params, decoded, jnp.array([1, 0]))
     for image, domain in ((0, 1), (1, 0)):
         one_range = {name: (values[domain],) for name, values in ranges.items()}
         alone = head_config(domains=config.domains[domain : domain + 1], bin_centers_type=bin_centers_type, **one_range)
@@ -137,7 +128,7 @@ def test_a_domain_is_a_model_of_its_own(bin_centers_type):
             path: leaf if "projector" in path[0] else leaf[domain : domain + 1]
             for path, leaf in flatten_dict(params).items()
         }
-        expected = apply_head(alone, unflatten_dict(own), decoded, jnp.zeros(2, jnp.int32))
+        expected = compiled_head(alone)(unflatten_dict(own), decoded, jnp.zeros(2, jnp.int32))
         np.testing.assert_allclose(both.metric_depth[image], expected.metric_depth[image], rtol=1e-4)
         if bin_centers_type in ("normed", "hybrid2"):
             low, high = one_range["min_depth_m"][0], one_range["max_depth_m"][0]
@@ -146,7 +137,7 @@ def test_a_domain_is_a_model_of_its_own(bin_centers_type):
 
 @pytest.mark.parametrize(
     ("bin_centers_type", "attractors"),
-    list(itertools.product(BIN_CENTERS_TYPES, [("inverse", "mean"), ("exponential", "sum")])),
+    [*((kind, ("inverse", "mean")) for kind in BIN_CENTERS_TYPES), ("softplus", ("exponential", "sum"))],
 )
 def test_gradients_of_the_head_are_finite(bin_centers_type, attractors):
     attractor_type, attractor_kind = attractors
@@ -165,18 +156,20 @@ def test_gradients_of_the_head_are_finite(bin_centers_type, attractors):
         assert sum(float(jnp.abs(leaf).sum()) for leaf in leaves) > 0
 
 
-@pytest.mark.parametrize("variant", ["N", "NK"])
-def test_gradients_of_the_whole_model_are_finite_and_reach_every_parameter(variant):
-    config = tiny_config(variant)
-    images = pixels(golden(CASES[variant])["image_uint8"])
+def test_gradients_of_the_whole_model_are_finite_and_reach_every_parameter():
+    # fewer attractors are fewer terms to compile
+    config = tiny_config("NK", n_attractors=(2, 1, 1, 1))
+    params = init(config, jax.random.key(0))
+    images = pixels(golden(CASES["NK"])["image_uint8"])
 
     def loss(params):
         out = forward(config, params, images, train=True, rngs={"dropout": jax.random.key(0)})
-        logits = 0.0 if out.domain_logits is None else jax.nn.log_softmax(out.domain_logits)[:, 0].sum()
-        # NK's metric depth does not depend on the relative one
-        return jnp.log(out.metric_depth).mean() + out.relative_depth.mean() + logits
+        # the metric depth of NK does not depend on the relative one, and the choice of a head has no gradient
+        return (
+            jnp.log(out.metric_depth).mean() + out.relative_depth.mean() + jax.nn.log_softmax(out.domain_logits)[0, 0]
+        )
 
-    gradient = jax.jit(jax.grad(loss), compiler_options=QUICK_TO_COMPILE)(tiny_params(variant))
+    gradient = jax.jit(jax.grad(loss), compiler_options=QUICK_TO_COMPILE)(params)
     for path, leaf in flatten_dict(gradient, sep="/").items():
         assert np.all(np.isfinite(leaf)), path
         assert np.any(leaf != 0), path

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -45,7 +45,6 @@ def test_normed_seeds_by_hand():
     np.testing.assert_allclose(seed_bin_centers_normed(jnp.array([1.0, 3.0, -5.0]), 2.0, 10.0), expected, rtol=1e-6)
 
 
-@settings(deadline=None)
 @given(floats((3, N_BINS), -1e3, 1e3), st.sampled_from([(1e-3, 10.0), (1e-3, 80.0), (0.0, 1.0), (5.0, 5.5)]))
 def test_normed_seeds_lie_in_the_range_and_rise(logits, depth_range):
     low, high = depth_range
@@ -117,7 +116,6 @@ def _bilinear(maps, rows, columns):
 
 
 @pytest.mark.parametrize("attractor_type", TYPES)
-@settings(deadline=None)
 @given(
     centers=floats((2, N_BINS), -10, 100),
     points=floats((2, N_ATTRACTORS), 0, 100),
@@ -140,7 +138,6 @@ def test_new_centers_stay_between_the_old_one_and_the_attractors(attractor_type,
     assert np.all(new <= high + 5e-5)
 
 
-@settings(deadline=None)
 @given(floats((3, N_BINS), -5, 5), st.sampled_from([(1e-3, 10.0), (1e-3, 80.0)]))
 def test_bounded_centers_are_sorted_and_in_the_range(normed_centers, depth_range):
     low, high = depth_range

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.synthetic import golden
@@ -45,7 +45,6 @@ def test_coefficients_are_stirlings(n_bins):
     assert log_binomial_coefficients(n_bins, "float32").dtype == np.float32
 
 
-@settings(deadline=None)
 @given(st.floats(0, 1, width=32), st.floats(MIN_TEMPERATURE, MAX_TEMPERATURE))
 def test_probabilities_sum_to_one_and_have_one_peak(mode, temperature):
     p = np.asarray(log_binomial(jnp.float32(mode), jnp.float32(temperature), N_BINS), np.float64)

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from zoe_jax.ops.resize import align_corners_taps, resize_bilinear_align_corners
@@ -39,7 +39,6 @@ def test_equals_the_definition(size, new_size):
     np.testing.assert_allclose(resized, slowly(maps, new_size), atol=1e-6)
 
 
-@settings(deadline=None)
 @given(st.integers(1, 500), st.integers(1, 500))
 def test_taps_lie_in_the_source(size, new_size):
     lower, upper, weight = align_corners_taps(size, new_size)

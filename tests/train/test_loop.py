@@ -17,12 +17,12 @@ import pytest
 
 import zoe_jax
 from tests.train import tiny
+from zoe_jax.cli import ExportParams
 from zoe_jax.config import ConfigError
 from zoe_jax.convert.checkpoint import read_checkpoint
 from zoe_jax.convert.errors import CheckpointError
 from zoe_jax.train import initial, loop
 from zoe_jax.train.checkpoint import read_run
-from zoe_jax.train.command import ExportParams
 from zoe_jax.train.experiment import Experiment
 from zoe_jax.train.in_memory import HostBatch, InMemorySource, RunData
 from zoe_jax.train.logs import RunLog

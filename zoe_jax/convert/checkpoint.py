@@ -221,7 +221,7 @@ def _honour_config_json(
 def _float_type(used: Iterable[np.ndarray]) -> str:
     """The common type of the parameters, where JAX has it; float32 for a mixture."""
     types = {tensor.dtype.name for tensor in used}
-    if types == {"float64"} and jax.config.jax_enable_x64:
+    if types == {"float64"} and jax.dtypes.canonicalize_dtype(np.float64) == np.float64:
         return "float64"
     return "bfloat16" if types == {"bfloat16"} else "float32"
 

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from zoe_jax.config import DptConfig
 from zoe_jax.models.encoders.beit import gelu
-from zoe_jax.models.layers import SHAPE_ONLY, Conv3x3, record
+from zoe_jax.models.layers import SHAPE_ONLY, Conv3x3, Dense, precise_product, record
 from zoe_jax.ops.resize import resize_bilinear_align_corners
 
 STRIDES = (4, 8, 16, 32)
@@ -42,7 +42,7 @@ class Reassemble(nn.Module):
         patches, class_token = tokens[:, 1:], tokens[:, :1]
         x = Readout(name="readout", **dense)(patches, class_token)
         record(self, "readout", x)
-        x = nn.Dense(self.features, name="project", **dense)(x).reshape(x.shape[0], *grid, self.features)
+        x = Dense(self.features, name="project", **dense)(x).reshape(x.shape[0], *grid, self.features)
         if self.scale > 1:
             x = PatchTranspose(self.features, int(self.scale), name="resize", **dense)(x)
         elif self.scale < 1:
@@ -63,14 +63,16 @@ class Readout(nn.Module):
         width = patches.shape[-1]
         kernel = self.param("kernel", SHAPE_ONLY, (2 * width, width), self.param_dtype)
         bias = self.param("bias", SHAPE_ONLY, (width,), self.param_dtype)
-        kernel, bias = kernel.astype(self.dtype), bias.astype(self.dtype)
-        return gelu(patches @ kernel[:width] + self.from_class_token(class_token, kernel[width:], bias))
+        return gelu(
+            precise_product(patches, kernel[:width], self.dtype)
+            + self.from_class_token(class_token, kernel[width:], bias)
+        )
 
     def from_class_token(
         self, class_token: Float[Array, "b 1 c"], kernel: Float[Array, "c c"], bias: Float[Array, "c"]
     ) -> Float[Array, "b 1 c"]:
         """A method of its own because sharding pins the outputs of methods (`zoe_jax.train.sharding`)."""
-        return class_token @ kernel + bias
+        return precise_product(class_token, kernel, self.dtype) + bias
 
 
 class PatchTranspose(nn.Module):
@@ -88,8 +90,8 @@ class PatchTranspose(nn.Module):
         f = self.factor
         kernel = self.param("kernel", SHAPE_ONLY, (channels, f, f, self.features), self.param_dtype)
         bias = self.param("bias", SHAPE_ONLY, (self.features,), self.param_dtype)
-        y = jnp.einsum("bhwc,cyxd->bhywxd", x, kernel.astype(x.dtype))
-        return y.reshape(b, h * f, w * f, self.features) + bias.astype(x.dtype)
+        y = jnp.einsum("bhwc,cyxd->bhywxd", x.astype(self.dtype), kernel.astype(self.dtype))
+        return y.reshape(b, h * f, w * f, self.features) + bias.astype(y.dtype)
 
 
 class ResidualUnit(nn.Module):
@@ -125,7 +127,7 @@ class Fusion(nn.Module):
             x = x + ResidualUnit(name="residual_1", **unit)(skip)
         x = ResidualUnit(name="residual_2", **unit)(x)
         # the original resizes first; a 1x1 convolution commutes with it, at a quarter of the work
-        x = nn.Dense(self.features, dtype=self.dtype, param_dtype=self.param_dtype, name="out_conv")(x)
+        x = Dense(self.features, dtype=self.dtype, param_dtype=self.param_dtype, name="out_conv")(x)
         return resize_bilinear_align_corners(x, (2 * x.shape[1], 2 * x.shape[2]))
 
 
@@ -144,7 +146,7 @@ class RelativeHead(nn.Module):
         record(self, "head_conv1", x)
         x = resize_bilinear_align_corners(x, (2 * x.shape[1], 2 * x.shape[2]))
         features = jax.nn.relu(Conv3x3(self.channels[1], name="conv2", **dtypes)(x))
-        relative_depth = jax.nn.relu(nn.Dense(1, name="conv3", **dtypes)(features))[..., 0]
+        relative_depth = jax.nn.relu(Dense(1, name="conv3", **dtypes)(features))[..., 0]
         return features, relative_depth
 
 

@@ -17,6 +17,32 @@ def record(module: nn.Module, name: str, value: Array) -> None:
     module.sow("intermediates", f"@{name}", value)
 
 
+class Dense(nn.Module):
+    """x @ kernel + bias: the factors in `dtype`, sum and result in at least float32.
+
+    What lies between two products (residual stream, activations, layer scale) is thereby rounded once, where it
+    becomes a factor: in bfloat16 each rounding of the stream itself costs about 0.4 % of the depth.
+    """
+
+    features: int
+    dtype: str
+    param_dtype: str
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*b c"]) -> Float[Array, "*b d"]:
+        """Keeps all but the last axis."""
+        kernel = self.param("kernel", SHAPE_ONLY, (x.shape[-1], self.features), self.param_dtype)
+        bias = self.param("bias", SHAPE_ONLY, (self.features,), self.param_dtype)
+        y = precise_product(x, kernel, self.dtype)
+        return y + bias.astype(y.dtype)
+
+
+def precise_product(x: Float[Array, "*b c"], kernel: Float[Array, "c d"], dtype: Any) -> Float[Array, "*b d"]:
+    """x @ kernel with factors of type `dtype`, summed up and returned in at least float32."""
+    sum_dtype = jnp.promote_types(dtype, jnp.float32)
+    return jnp.matmul(x.astype(dtype), kernel.astype(dtype), preferred_element_type=sum_dtype)
+
+
 class Conv3x3(nn.Module):
     """A 3x3 convolution over [b, h, w, c] with a border of one zero, as every one of DPT."""
 
@@ -38,6 +64,7 @@ class Conv3x3(nn.Module):
             padding=((1, 1), (1, 1)),
             dimension_numbers=("NHWC", "HWIO", "NHWC"),
         )
+        y = y.astype(jnp.promote_types(self.dtype, jnp.float32))
         if self.use_bias:
             y = y + self.param("bias", SHAPE_ONLY, (self.features,), self.param_dtype).astype(y.dtype)
         return y
@@ -64,10 +91,11 @@ class DomainDense(nn.Module):
 
 
 def per_image_product(x: Float[Array, "b h w c"], kernel: Float[Array, "k c d"]) -> Float[Array, "b h w d"]:
-    """x @ kernel with a kernel an image, or one for all."""
+    """x @ kernel with a kernel an image, or one for all; sums as in `precise_product`."""
     if kernel.shape[0] == 1:
-        return x @ kernel[0]
-    return jnp.einsum("bhwc,bcd->bhwd", x, kernel)
+        return precise_product(x, kernel[0], kernel.dtype)
+    sum_dtype = jnp.promote_types(kernel.dtype, jnp.float32)
+    return jnp.einsum("bhwc,bcd->bhwd", x.astype(kernel.dtype), kernel, preferred_element_type=sum_dtype)
 
 
 class DomainMlp(nn.Module):
@@ -100,5 +128,5 @@ class Mlp(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "*b c"]) -> Float[Array, "*b d"]:
         """Keeps all but the last axis."""
-        hidden = nn.Dense(self.hidden, dtype=self.dtype, param_dtype=self.param_dtype, name="fc1")(x)
-        return nn.Dense(self.features, dtype=self.dtype, param_dtype=self.param_dtype, name="fc2")(jax.nn.relu(hidden))
+        hidden = Dense(self.hidden, dtype=self.dtype, param_dtype=self.param_dtype, name="fc1")(x)
+        return Dense(self.features, dtype=self.dtype, param_dtype=self.param_dtype, name="fc2")(jax.nn.relu(hidden))

@@ -19,7 +19,7 @@ from zoe_jax.errors import ZoeJaxError
 from zoe_jax.models.dpt import DptDecoder
 from zoe_jax.models.encoders import make_encoder
 from zoe_jax.models.initialization import initial_parameters
-from zoe_jax.models.layers import record
+from zoe_jax.models.layers import Dense, record
 from zoe_jax.models.metric_head import MetricHead, mix
 from zoe_jax.models.router import Router, choose_domain
 
@@ -71,7 +71,7 @@ class ZoeDepth(nn.Module):
         relative_depth = decoded.relative_depth.astype(precise["dtype"])
         if c.head is None:
             return ZoeDepthOutput(None, relative_depth, None, jnp.zeros(images.shape[0], jnp.int32))
-        bottleneck = nn.Dense(c.decoder.fusion_channels, name="bottleneck", **dtypes)(decoded.bottleneck)
+        bottleneck = Dense(c.decoder.fusion_channels, name="bottleneck", **dtypes)(decoded.bottleneck)
         record(self, "bottleneck", bottleneck)
         domain_logits = mixture = None
         if c.router is not None:

@@ -1,19 +1,17 @@
-"""The sub-commands `train` and `export-params`; `zoe_jax.cli` hands them their arguments."""
+"""The sub-command `train`; `zoe_jax.cli` hands it its arguments."""
 
 import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import jax
 import tyro
 from tyro.conf import AvoidSubcommands, Positional
 
 from zoe_jax.config import ConfigError
-from zoe_jax.convert.checkpoint import write_checkpoint
-from zoe_jax.train.checkpoint import read_run
 from zoe_jax.train.dry_run import describe_run
 from zoe_jax.train.experiment import Experiment, find_experiment
 from zoe_jax.train.loop import train
@@ -62,29 +60,6 @@ class Train:
             return 0
         log.warning("%s after step %d: the same command goes on from there", finished.stopped_by.name, finished.step)
         return 128 + finished.stopped_by
-
-
-@dataclass(frozen=True)
-class ExportParams:
-    """Write the parameters of a run, and nothing else of it, as a checkpoint of any layout."""
-
-    run_dir: Annotated[Positional[Path], tyro.conf.arg(metavar="RUN")]
-    """Folder of the run."""
-    destination: Annotated[Positional[Path], tyro.conf.arg(metavar="DESTINATION")]
-    """File (official) or folder (orbax, huggingface) to write; it must not exist."""
-    to: Literal["orbax", "official", "huggingface"] | None = None
-    """Layout to write; by default official where the destination ends in .pt or .pth, else orbax."""
-    item: Literal["params", "ema"] = "params"
-    """The parameters themselves, or their moving average."""
-    step: int | None = None
-    """Which checkpoint; by default the best by validation, else the latest."""
-
-    def run(self) -> int:
-        """Exports."""
-        layout = self.to or ("official" if self.destination.suffix in (".pt", ".pth") else "orbax")
-        write_checkpoint(read_run(self.run_dir, self.item, self.step), self.destination, layout)
-        sys.stdout.write(f"{self.destination}: {layout}, {self.item} of {self.run_dir}\n")
-        return 0
 
 
 def parse_train(arguments: Sequence[str]) -> Train:

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Int, PyTree
 
 from zoe_jax.config import ConfigError
@@ -53,7 +53,7 @@ class ShardingConfig:
 class Shardings(typing.NamedTuple):
     """Where a step finds and leaves its arguments."""
 
-    mesh: Mesh
+    mesh: Mesh | AbstractMesh
     state: TrainState
     """A NamedSharding for every array of the state."""
     batch: NamedSharding
@@ -76,12 +76,12 @@ def make_mesh(config: ShardingConfig, devices: Sequence[Any] | None = None) -> M
     return jax.make_mesh((data, config.fsdp), (DATA, FSDP), axis_types=(AxisType.Auto,) * 2, devices=devices)
 
 
-def make_shardings(config: ShardingConfig, mesh: Mesh, state: TrainState) -> Shardings:
+def make_shardings(config: ShardingConfig, mesh: Mesh | AbstractMesh, state: TrainState) -> Shardings:
     """The shardings of a run.
 
     Args:
         config: the rules.
-        mesh: from `make_mesh`.
+        mesh: from `make_mesh`, or an abstract one of devices that need not exist.
         state: a state, or its shapes: `jax.eval_shape(functools.partial(init_state, model, ...), params)`.
 
     Raises:
@@ -100,7 +100,7 @@ def make_shardings(config: ShardingConfig, mesh: Mesh, state: TrainState) -> Sha
     return Shardings(mesh, tree, NamedSharding(mesh, PartitionSpec((DATA, FSDP))), replicated)
 
 
-def parameter_shardings(config: ShardingConfig, mesh: Mesh, params: PyTree) -> PyTree:
+def parameter_shardings(config: ShardingConfig, mesh: Mesh | AbstractMesh, params: PyTree) -> PyTree:
     """A NamedSharding for every parameter, or for anything that has a shape under the same path.
 
     Raises:

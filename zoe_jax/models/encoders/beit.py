@@ -9,7 +9,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from zoe_jax.config import BeitConfig
-from zoe_jax.models.layers import SHAPE_ONLY, record
+from zoe_jax.models.layers import SHAPE_ONLY, Dense, precise_product, record
 from zoe_jax.ops.relative_position import N_CLASS_TOKEN_ROWS, relative_position_bias, resize_position_table
 
 
@@ -36,7 +36,7 @@ class Attention(nn.Module):
         rows = (2 * self.config.window - 1) ** 2 + N_CLASS_TOKEN_ROWS
         table = self.param("relative_position_bias_table", SHAPE_ONLY, (rows, heads), self.param_dtype)
         bias = jnp.concatenate([q_bias, jnp.zeros_like(q_bias), v_bias])
-        qkv = x @ kernel.astype(x.dtype) + bias.astype(x.dtype)
+        qkv = (precise_product(x, kernel, self.dtype) + bias).astype(self.dtype)
         # [b, heads, n, d] first: the products are slower straight over [b, n, heads, d]
         qkv = qkv.reshape(*x.shape[:2], 3, heads, width // heads)
         q, k, v = (qkv[:, :, i].transpose(0, 2, 1, 3) for i in range(3))
@@ -47,7 +47,7 @@ class Attention(nn.Module):
         else:
             attended = einsum_attention(q, k, v, position_bias)
         attended = attended.transpose(0, 2, 1, 3).reshape(x.shape)
-        return nn.Dense(width, dtype=self.dtype, param_dtype=self.param_dtype, name="proj")(attended)
+        return Dense(width, self.dtype, self.param_dtype, name="proj")(attended)
 
 
 def einsum_attention(
@@ -84,8 +84,8 @@ class Mlp(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b n c"]) -> Float[Array, "b n c"]:
         """Keeps the width of `x`."""
-        hidden = nn.Dense(self.hidden, dtype=self.dtype, param_dtype=self.param_dtype, name="fc1")(x)
-        return nn.Dense(x.shape[-1], dtype=self.dtype, param_dtype=self.param_dtype, name="fc2")(gelu(hidden))
+        hidden = Dense(self.hidden, self.dtype, self.param_dtype, name="fc1")(x)
+        return Dense(x.shape[-1], self.dtype, self.param_dtype, name="fc2")(gelu(hidden))
 
 
 class Block(nn.Module):
@@ -144,7 +144,7 @@ class BeitEncoder(nn.Module):
         grid = (h // c.patch_size, w // c.patch_size)
         patches = images.reshape(b, grid[0], c.patch_size, grid[1], c.patch_size, channels)
         patches = patches.transpose(0, 1, 3, 2, 4, 5).reshape(b, grid[0] * grid[1], -1)
-        tokens = nn.Dense(c.width, dtype=self.dtype, param_dtype=self.param_dtype, name="patch_embed")(patches)
+        tokens = Dense(c.width, self.dtype, self.param_dtype, name="patch_embed")(patches)
         record(self, "patch_embed", tokens)
         cls_token = self.param("cls_token", SHAPE_ONLY, (1, 1, c.width), self.param_dtype)
         x = jnp.concatenate([jnp.broadcast_to(cls_token.astype(tokens.dtype), (b, 1, c.width)), tokens], axis=1)
