@@ -26,7 +26,8 @@ import zoe_jax
 from zoe_jax.convert.checkpoint import Checkpoint, write_checkpoint
 from zoe_jax.convert.orbax_folder import Origin
 from zoe_jax.models.zoedepth import forward
-from zoe_jax_experiments.benchmarks import harness
+
+from . import harness
 
 SIZE = (384, 512)
 TORCH_SIDE = Path(__file__).with_name("inference_torch.py")

@@ -30,8 +30,9 @@ from zoe_jax.train.optimizer import OptimizerConfig
 from zoe_jax.train.sharding import FSDP, ShardingConfig, make_mesh, make_shardings
 from zoe_jax.train.state import init_state
 from zoe_jax.train.step import make_train_step
-from zoe_jax_experiments.benchmarks.collectives import collectives
-from zoe_jax_experiments.benchmarks.harness import machine, write_result
+
+from .collectives import collectives
+from .harness import machine, write_result
 
 MESHES = ((8, 8), (64, 8), (64, 64), (256, 8), (256, 64))
 """(devices, devices along fsdp)."""
@@ -107,7 +108,7 @@ def state_bytes(state: Any, shardings: Any) -> tuple[int, int]:
 
 def main() -> None:
     """Measures every mesh in a process of its own, since the number of devices is fixed when JAX starts."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--mesh", type=int, nargs=2, metavar=("DEVICES", "FSDP"), help="measure only this, as JSON")
     arguments = parser.parse_args()
     if arguments.mesh:

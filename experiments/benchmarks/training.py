@@ -25,11 +25,12 @@ from zoe_jax.config import BeitConfig, DptConfig, FloatType, ZoeDepthConfig, pre
 from zoe_jax.convert.checkpoint import Checkpoint, write_checkpoint
 from zoe_jax.convert.orbax_folder import Origin
 from zoe_jax.models.zoedepth import Params
-from zoe_jax.train.objective import Batch, ObjectiveConfig
+from zoe_jax.train.objective import ObjectiveConfig
 from zoe_jax.train.optimizer import OptimizerConfig
 from zoe_jax.train.state import init_state
 from zoe_jax.train.step import make_train_step
-from zoe_jax_experiments.benchmarks import harness
+
+from . import harness
 
 TORCH_SIDE = Path(__file__).with_name("training_torch.py")
 SMALL = ZoeDepthConfig(
@@ -94,7 +95,7 @@ def initial_params(model: ZoeDepthConfig) -> Params:
     return zoe_jax.init(model, jax.random.key(0))
 
 
-def batch(batch_size: int, size: tuple[int, int]) -> Batch:
+def batch(batch_size: int, size: tuple[int, int]) -> dict[str, np.ndarray]:
     """Random images and depths, a tenth of the pixels without depth; `training_torch.py` makes the same."""
     rng = np.random.RandomState(0)
     shape = (batch_size, *size)

@@ -57,7 +57,16 @@ class StepReport(typing.NamedTuple):
     """None for a model without a router."""
 
 
-TrainStep = Callable[[TrainState, Batch, Array], tuple[TrainState, StepReport]]
+class TrainStep(typing.Protocol):
+    """What `make_train_step` returns: a jitted function, which can also be lowered from shapes alone."""
+
+    def __call__(self, state: TrainState, batch: Batch, rng: Array, /) -> tuple[TrainState, StepReport]:
+        """One step; the state is donated."""
+        ...
+
+    def lower(self, state: Any, batch: Any, rng: Any, /) -> Any:
+        """As `jax.jit(...).lower`."""
+        ...
 
 
 def make_train_step(
