@@ -13,13 +13,14 @@ PYTEST_ARGS ?=
 QUICKSTART_ARGS ?=
 # Quick tests spend their time compiling, each on one core; the true-size ones run one at a time.
 WORKERS ?= 2
+TORCH_PYTHON ?= $(BIN)/python
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test test-full lint format coverage wheel pins clean distclean
+.PHONY: help setup quickstart test test-full scaling benchmarks lint format coverage wheel pins clean distclean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -44,6 +45,15 @@ test: lint
 
 test-full: $(INSTALLED)
 	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
+
+# The true-size training step lowered for 8, 64 and 256 simulated devices: experiments/results/scaling.json.
+scaling: $(INSTALLED)
+	$(BIN)/python -m zoe_jax_experiments.benchmarks.scaling
+
+# Beside transformers' ZoeDepth: TORCH_PYTHON names an interpreter that has torch and transformers.
+benchmarks: $(INSTALLED)
+	$(BIN)/python -m zoe_jax_experiments.benchmarks.inference --torch-python $(TORCH_PYTHON)
+	$(BIN)/python -m zoe_jax_experiments.benchmarks.training --torch-python $(TORCH_PYTHON)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -103,14 +103,14 @@ def measure(folder: Path, image: Path, torch_python: str, dtype: str, batches: l
     """Forward, predict, compile and memory of both sides in one type of computation."""
     checkpoint = folder / "checkpoint"
 
-    def workers() -> tuple[harness.Worker, harness.Worker]:
-        arguments = [str(checkpoint), str(image), "--dtype", dtype]
-        ours = harness.Worker([sys.executable, "-m", __spec__.name, "--worker", *arguments])
-        theirs = harness.Worker([torch_python, str(TORCH_SIDE), *arguments])
-        return ours, theirs
+    arguments = [str(checkpoint), str(image), "--dtype", dtype]
+    commands = (
+        [sys.executable, "-m", __spec__.name, "--worker", *arguments],
+        [torch_python, str(TORCH_SIDE), *arguments],
+    )
 
     result: dict[str, Any] = {"forward": {}, "memory": {}}
-    ours, theirs = workers()
+    ours, theirs = map(harness.Worker, commands)
     result["ours"], result["theirs"] = ours.ask("facts"), theirs.ask("facts")
     flops = theirs.ask("flops")["flops"]
     peak_flops = ours.ask("matmul", size=2048 if result["ours"]["platform"] == "cpu" else 8192)["flops_per_s"]
@@ -136,14 +136,13 @@ def measure(folder: Path, image: Path, torch_python: str, dtype: str, batches: l
     theirs.close()
     for batch in batches:
         peaks = []
-        for side in (0, 1):
-            pair = workers()
-            pair[1 - side].close()
-            pair[side].ask("forward", batch=batch)
-            pair[side].ask("reset_peak")
-            pair[side].ask("forward", batch=batch)
-            peaks.append(pair[side].ask("peak")["bytes"])
-            pair[side].close()
+        for command in commands:
+            worker = harness.Worker(command)
+            worker.ask("forward", batch=batch)
+            worker.ask("reset_peak")
+            worker.ask("forward", batch=batch)
+            peaks.append(worker.ask("peak")["bytes"])
+            worker.close()
         result["memory"][str(batch)] = {"ours": peaks[0], "theirs": peaks[1], "ratio": round(peaks[0] / peaks[1], 4)}
     return result
 

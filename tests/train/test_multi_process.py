@@ -2,6 +2,7 @@
 
 import functools
 import math
+import os
 import re
 import socket
 import subprocess
@@ -18,6 +19,9 @@ from zoe_jax.models.zoedepth import init
 from zoe_jax_experiments.benchmarks.collectives import Collective, collectives
 
 pytestmark = pytest.mark.slow
+
+PATIENCE = "--xla_cpu_collective_call_terminate_timeout_seconds=600"
+"""Eight devices on two busy cores may wait for each other longer than XLA's 40 s."""
 
 Run = Mapping[str, np.ndarray]
 
@@ -46,6 +50,7 @@ def _run(folder: Path, devices: int, fsdp: int, processes: int) -> Run:
         subprocess.Popen(
             [*command, folder / f"{i}.npz", *map(str, options), "--process", str(i)],
             cwd=Path(__file__).parents[2],
+            env=os.environ | {"XLA_FLAGS": PATIENCE},
             stderr=subprocess.PIPE,
             text=True,
         )
@@ -64,7 +69,7 @@ def _run(folder: Path, devices: int, fsdp: int, processes: int) -> Run:
     ids=["data 8", "fsdp 8", "data 2 fsdp 4", "2 processes of 4 devices"],
 )
 def test_as_on_one_device(run: Callable[..., Run], devices: int, fsdp: int, processes: int) -> None:
-    """Domains are mixed, masks differ from image to image, dropout is on, and two rows are padding."""
+    """Domains are mixed, masks differ from image to image, dropout is on, and a row is padding."""
     one, many = run(), run(devices, fsdp, processes)
     assert one["reports"].shape == (STEPS, 3)
     loss, norm = [0, 1], 2
@@ -115,7 +120,8 @@ def test_only_gradients_and_scalars_are_reduced(compiled: tuple[list[Collective]
     known |= {unordered((*shape[:i], side // fsdp, *shape[i + 1 :])) for shape in known for i, side in enumerate(shape)}
     for reduction in reductions:
         for _, shape in reduction.shapes:
-            assert unordered(shape) in known, reduction
+            # a vector is the gradient of a bias or a scale
+            assert len(shape) <= 1 or unordered(shape) in known, reduction
     assert any(c.shapes == (("f32", ()),) and c.group_size == 8 for c in reductions)
 
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.train.run_steps import BATCH_SIZE, batch, model_config
+from tests.train.tiny import MODEL_NK
 from zoe_jax.config import ConfigError, ZoeDepthConfig, override, preset
 from zoe_jax.evaluate.metrics import mean_over_images
 from zoe_jax.models.zoedepth import Params, forward, init
@@ -18,6 +18,7 @@ from zoe_jax.train.state import TrainState, init_state
 from zoe_jax.train.step import StepReport, TrainStep, ValidationConfig, make_eval_step, make_train_step
 
 NYU, KITTI = 0, 1
+BATCH_SIZE = 4
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -28,9 +29,22 @@ def quick_compilation() -> Iterator[None]:
     jax.config.update("jax_disable_most_optimizations", False)
 
 
+def batch(step: int) -> Batch:
+    """Both domains, masks of very different sizes, and a row of padding."""
+    rng = np.random.default_rng(step)
+    shape = (BATCH_SIZE, *MODEL_NK.network_size)
+    return {
+        "image": rng.random((*shape, 3), np.float32),
+        "depth_m": rng.uniform(0.5, 9.0, shape).astype(np.float32),
+        "valid_mask": rng.random(shape) < rng.random((BATCH_SIZE, 1, 1)),
+        "domain": np.array([NYU, KITTI, KITTI, NYU], np.int32),
+        "example_mask": np.array([True, True, True, False]),
+    }
+
+
 @pytest.fixture(scope="module")
 def params() -> Params:
-    return jax.device_get(init(model_config(), jax.random.key(0)))
+    return jax.device_get(init(MODEL_NK, jax.random.key(0)))
 
 
 class Training(NamedTuple):
@@ -41,7 +55,7 @@ class Training(NamedTuple):
 @pytest.fixture(scope="module")
 def training(params: Params) -> Training:
     """Two heads and a router trained on labels, an average, two micro-batches: one compilation for all tests."""
-    model = model_config()
+    model = MODEL_NK
     objective = ObjectiveConfig(router="trained", router_weight=1.0, head_choice="label", gradient_weight=0.01)
     optimizer = OptimizerConfig(learning_rate=1e-3, ema_decay=0.9, accumulation_steps=2)
     step = make_train_step(model, objective, optimizer, 10)
@@ -132,7 +146,7 @@ def test_a_head_without_an_image_stays_as_it_is(training: Training, params: Para
 
 
 def test_validation_is_exact_with_padding(params: Params) -> None:
-    model = model_config()
+    model = MODEL_NK
     validate = make_eval_step(model, ObjectiveConfig(), ValidationConfig(max_depth_m=8.0))
     padded = batch(0)
     report = validate(params, padded)
@@ -146,7 +160,7 @@ def test_validation_is_exact_with_padding(params: Params) -> None:
 
 @functools.cache
 def mixture_config() -> ZoeDepthConfig:
-    return override(model_config(), {"routing": "mixture", "dropout_rate": 0.0})
+    return override(MODEL_NK, {"routing": "mixture", "dropout_rate": 0.0})
 
 
 def test_a_mixture_is_the_mean_of_the_heads_weighted_by_the_router(params: Params) -> None:
@@ -174,10 +188,11 @@ def test_a_mixture_is_the_mean_of_the_heads_weighted_by_the_router(params: Param
 
 def test_auto_trains_router_and_both_heads_without_labels(params: Params) -> None:
     objective = ObjectiveConfig(router="auto")
-    seen = batch(0)
+    seen = jax.tree.map(jnp.asarray, batch(0))
 
     def loss(params: Params, domain: jax.Array) -> jax.Array:
-        return objective_loss(model_config(), objective, params, seen | {"domain": domain}, jax.random.key(0))[0]
+        labelled: Any = seen | {"domain": domain}
+        return objective_loss(MODEL_NK, objective, params, labelled, jax.random.key(0))[0]
 
     gradient = jax.jit(jax.grad(loss))
     found = gradient(params, jnp.zeros(BATCH_SIZE, jnp.int32))

@@ -90,7 +90,9 @@ class PatchTranspose(nn.Module):
         f = self.factor
         kernel = self.param("kernel", SHAPE_ONLY, (channels, f, f, self.features), self.param_dtype)
         bias = self.param("bias", SHAPE_ONLY, (self.features,), self.param_dtype)
-        y = jnp.einsum("bhwc,cyxd->bhywxd", x.astype(self.dtype), kernel.astype(self.dtype))
+        factors = (x.astype(self.dtype), kernel.astype(self.dtype))
+        sum_dtype = jnp.promote_types(self.dtype, jnp.float32)
+        y = jnp.einsum("bhwc,cyxd->bhywxd", *factors, preferred_element_type=sum_dtype)
         return y.reshape(b, h * f, w * f, self.features) + bias.astype(y.dtype)
 
 
