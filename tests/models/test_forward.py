@@ -156,9 +156,8 @@ def test_bfloat16_rounds_factors_and_keeps_the_rest_in_float32():
     arrays = {"metric_depth": out.metric_depth, "bin_centers": out.bin_centers} | out.intermediates
     assert {name for name, array in arrays.items() if array.dtype != jnp.float32} == set()
     _, mean = depth_errors(out.metric_depth, stored["metric_depth"])
-    print(mean)
-    # bfloat16 has three digits; were nothing rounded, this would be 2e-7
-    assert 1e-5 < mean <= 1e-2
+    # measured 1e-3: bfloat16 has three digits; were nothing rounded, this would be 2e-7
+    assert 1e-5 < mean <= 3e-3
 
 
 def test_bfloat16_parameters():

@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Int
 
 from zoe_jax.config import ZoeDepthConfig
@@ -25,8 +26,8 @@ class TrainState(NamedTuple):
     """Steps of the whole run whose loss or gradient was not finite, and which changed no parameter."""
 
     @property
-    def step(self) -> Int[Array, ""]:
-        """Steps so far, refused ones included."""
+    def step(self) -> Int[Array, ""] | Int[np.ndarray, ""]:
+        """Steps so far, refused ones included; of NumPy where the state was fetched to the host."""
         return self.opt_state.step
 
 

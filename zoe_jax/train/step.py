@@ -57,6 +57,7 @@ class StepReport(typing.NamedTuple):
     """None for a model without a router."""
 
 
+@typing.runtime_checkable
 class TrainStep(typing.Protocol):
     """What `make_train_step` returns: a jitted function, which can also be lowered from shapes alone."""
 
@@ -129,7 +130,7 @@ def make_train_step(
             ),
         )
         params = jax.tree.map(jnp.add, state.params, updates)
-        now = schedule_values(optimizer.schedule, total_steps, state.step)
+        now = schedule_values(optimizer.schedule, total_steps, state.opt_state.step)
         new_state = TrainState(
             params=params,
             opt_state=opt_state,
