@@ -41,7 +41,7 @@ quickstart: $(INSTALLED)
 	$(BIN)/python -m zoe_jax_experiments.quickstart $(QUICKSTART_ARGS)
 
 test: lint
-	$(BIN)/python -m pytest -m "not slow" --numprocesses $(WORKERS) $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "not slow" --numprocesses $(WORKERS) --dist loadfile $(PYTEST_ARGS)
 
 test-full: $(INSTALLED)
 	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
@@ -67,7 +67,7 @@ format: $(INSTALLED)
 
 # The bar, 90 % of the lines, stands in pyproject.toml.
 coverage: $(INSTALLED)
-	$(BIN)/python -m pytest -m "not slow" --numprocesses $(WORKERS) --cov $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "not slow" --numprocesses $(WORKERS) --dist loadfile --cov $(PYTEST_ARGS)
 
 # setuptools packs whatever an earlier build left in build/lib, also files that are gone.
 wheel: $(INSTALLED)

@@ -36,7 +36,7 @@ class Attention(nn.Module):
         rows = (2 * self.config.window - 1) ** 2 + N_CLASS_TOKEN_ROWS
         table = self.param("relative_position_bias_table", SHAPE_ONLY, (rows, heads), self.param_dtype)
         bias = jnp.concatenate([q_bias, jnp.zeros_like(q_bias), v_bias])
-        qkv = (precise_product(x, kernel, self.dtype) + bias).astype(self.dtype)
+        qkv = self.from_tokens(x, kernel, bias)
         # [b, heads, n, d] first: the products are slower straight over [b, n, heads, d]
         qkv = qkv.reshape(*x.shape[:2], 3, heads, width // heads)
         q, k, v = (qkv[:, :, i].transpose(0, 2, 1, 3) for i in range(3))
@@ -48,6 +48,12 @@ class Attention(nn.Module):
             attended = einsum_attention(q, k, v, position_bias)
         attended = attended.transpose(0, 2, 1, 3).reshape(x.shape)
         return Dense(width, self.dtype, self.param_dtype, name="proj")(attended)
+
+    def from_tokens(
+        self, x: Float[Array, "b n c"], kernel: Float[Array, "c 3*c"], bias: Float[Array, "3*c"]
+    ) -> Float[Array, "b n 3*c"]:
+        """A method of its own because sharding pins the outputs of methods (`zoe_jax.train.sharding`)."""
+        return (precise_product(x, kernel, self.dtype) + bias).astype(self.dtype)
 
 
 def einsum_attention(
