@@ -16,8 +16,8 @@ from tests.synthetic import MODEL_REFERENCE, golden, midas_tensors, pixels
 from zoe_jax import config as configs
 from zoe_jax.convert.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from zoe_jax.convert.families import MIDAS
-from zoe_jax.convert.tensors import parameter_shapes, to_params
-from zoe_jax.models.zoedepth import forward
+from zoe_jax.convert.tensors import to_params
+from zoe_jax.models.zoedepth import forward, parameter_shapes
 from zoe_jax.predict.images import read_image
 from zoe_jax.predict.protocols import protocol
 

@@ -171,12 +171,15 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
 
 
-class _StandardError(logging.StreamHandler):
+class _StandardError(logging.StreamHandler[Any]):
     """Looks standard error up at each record, since a progress bar takes its place while it runs."""
 
-    def emit(self, record: logging.LogRecord) -> None:
-        self.setStream(sys.stderr)
-        super().emit(record)
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self) -> Any:
+        return sys.stderr
 
 
 def _parse(arguments: list[str]) -> Any:

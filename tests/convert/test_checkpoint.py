@@ -19,8 +19,8 @@ from zoe_jax.convert.checkpoint import Checkpoint, read_checkpoint, verify, writ
 from zoe_jax.convert.errors import CheckpointError
 from zoe_jax.convert.inspection import inspect
 from zoe_jax.convert.orbax_folder import Origin
-from zoe_jax.convert.tensors import parameter_shapes
 from zoe_jax.convert.torch_file import write_torch
+from zoe_jax.models.zoedepth import parameter_shapes
 
 LAYOUTS = ("orbax", "official", "huggingface")
 TOKEN = "core.core.pretrained.model.cls_token"

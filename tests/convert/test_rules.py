@@ -29,11 +29,11 @@ from zoe_jax.convert.tensors import (
     detect,
     detect_family,
     first_difference,
-    parameter_shapes,
     tensor_shapes,
     to_params,
     to_tensors,
 )
+from zoe_jax.models.zoedepth import parameter_shapes
 
 METRIC = [name for name, config in PRESETS.items() if config.head is not None]
 RELATIVE = [name for name, config in PRESETS.items() if config.head is None]

@@ -90,7 +90,7 @@ def cheap_init(config: ZoeDepthConfig, rng: Any) -> dict[str, Any]:
     import jax.numpy as jnp
     from flax.traverse_util import unflatten_dict
 
-    from zoe_jax.convert.tensors import parameter_shapes
+    from zoe_jax.models.zoedepth import parameter_shapes
 
     def parameter(shape: tuple[int, ...], frequency: Any) -> Any:
         if len(shape) == 1:

@@ -1,5 +1,6 @@
 """The arrays of a checkpoint, whatever its file format: their types, as views of bytes, and in line to be written."""
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -58,6 +59,14 @@ def arrays_to_write(tensors: Tensors, file: Path) -> Iterator[tuple[str, Shaped[
         yield name, array
     if not written:
         raise CheckpointError("would hold no tensors", file=file)
+
+
+def aligned_empty(shape: tuple[int, ...], dtype: np.dtype) -> Shaped[np.ndarray, "..."]:
+    """An uninitialised array that a CPU device takes over without a copy: jaxlib asks for 64 bytes, numpy gives 16."""
+    n_bytes = math.prod(shape) * np.dtype(dtype).itemsize
+    buffer = np.empty(n_bytes + 64, np.uint8)
+    start = -buffer.ctypes.data % 64
+    return buffer[start : start + n_bytes].view(dtype).reshape(shape)
 
 
 def raw_bytes(array: Shaped[np.ndarray, "..."]) -> UInt8[np.ndarray, "n_bytes"]:

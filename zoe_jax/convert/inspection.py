@@ -12,7 +12,7 @@ from zoe_jax.convert import orbax_folder
 from zoe_jax.convert.checkpoint import identify, read_tensor_file
 from zoe_jax.convert.families import FAMILIES
 from zoe_jax.convert.orbax_folder import Origin
-from zoe_jax.convert.tensors import parameter_shapes
+from zoe_jax.models.zoedepth import parameter_shapes
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,8 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from zoe_jax import config as configs
 from zoe_jax.config import ConfigError, ZoeDepthConfig
 from zoe_jax.convert.errors import CheckpointError
-from zoe_jax.convert.tensors import Tensors, parameter_shapes
-from zoe_jax.models.zoedepth import Params
+from zoe_jax.convert.tensors import Tensors
+from zoe_jax.models.zoedepth import Params, parameter_shapes
 
 FORMAT_VERSION = 1
 BEST_METRIC = "abs_rel"

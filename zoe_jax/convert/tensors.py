@@ -1,9 +1,8 @@
 """Tensors of a checkpoint file to parameters and back, totally: nothing unmatched, nothing filled twice."""
 
-import functools
 import logging
-import typing
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import jax.numpy as jnp
@@ -11,21 +10,15 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from zoe_jax.config import PRESETS, ZoeDepthConfig
+from zoe_jax.convert.arrays import aligned_empty
 from zoe_jax.convert.errors import CheckpointError
 from zoe_jax.convert.families import FAMILIES
 from zoe_jax.convert.rules import Family, Slot
-from zoe_jax.models.zoedepth import Params, init
+from zoe_jax.models.zoedepth import Params, parameter_shapes
 
 log = logging.getLogger(__name__)
 
 Tensors = Mapping[str, np.ndarray]
-
-
-@functools.lru_cache(maxsize=32)
-def parameter_shapes(config: ZoeDepthConfig) -> dict[str, jax.ShapeDtypeStruct]:
-    """Shape and type of every parameter by path, without allocating one."""
-    tree = jax.eval_shape(lambda: init(config, jax.random.key(0)))
-    return typing.cast(dict[str, jax.ShapeDtypeStruct], flatten_dict(tree, sep="/"))
 
 
 def tensor_shapes(family: Family, config: ZoeDepthConfig) -> dict[str, tuple[int, ...]]:
@@ -108,21 +101,27 @@ def to_params(
     by_path: dict[str, list[Slot]] = {}
     for slot in family.slots(config):
         by_path.setdefault(slot.path, []).append(slot)
-    params = {}
-    for path, leaf in parameter_shapes(config).items():
-        parameter = np.empty(leaf.shape, leaf.dtype)
-        filled = 0
-        for slot in by_path.pop(path, ()):
+    shapes = parameter_shapes(config)
+    if not by_path.keys() <= shapes.keys():
+        raise AssertionError(f"the {family.name} table fills parameters that do not exist: {by_path.keys() - shapes}")
+
+    def fill(path: str) -> np.ndarray:
+        parameter = aligned_empty(shapes[path].shape, shapes[path].dtype)
+        count = 0
+        for slot in by_path.get(path, ()):
             tensor = tensors[slot.name]
             if not jnp.issubdtype(tensor.dtype, jnp.floating):
                 raise CheckpointError(f"is {tensor.dtype}; it should be a float", file=source, tensor=slot.name)
             slot.view(parameter)[...] = slot.layout.to_jax(tensor)
-            filled += tensor.size
-        if filled != parameter.size:
-            raise AssertionError(f"the {family.name} table fills {filled} of {parameter.size} numbers of {path}")
-        params[path] = jax.device_put(parameter, may_alias=True)
-    if by_path:
-        raise AssertionError(f"the {family.name} table fills parameters that do not exist: {list(by_path)}")
+            count += tensor.size
+        if count != parameter.size:
+            raise AssertionError(f"the {family.name} table fills {count} of {parameter.size} numbers of {path}")
+        return parameter
+
+    # reading and transposing a gigabyte is most of the work, and numpy leaves the interpreter free meanwhile
+    with ThreadPoolExecutor() as pool:
+        filled = zip(shapes, pool.map(fill, shapes), strict=True)
+        params = {path: jax.device_put(parameter, may_alias=True) for path, parameter in filled}
     used = {slot.name for slot in family.slots(config)}
     unused = {name: np.array(tensor) for name, tensor in tensors.items() if name not in used}
     return unflatten_dict(params, sep="/"), unused

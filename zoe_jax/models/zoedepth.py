@@ -105,12 +105,18 @@ def init(config: ZoeDepthConfig, rng: Array) -> Params:
 
 @functools.partial(jax.jit, static_argnames="config")
 def _init(config: ZoeDepthConfig, rng: Array) -> Params:
+    return unflatten_dict(initial_parameters(parameter_shapes(config), rng), sep="/")
+
+
+@functools.lru_cache(maxsize=32)
+def parameter_shapes(config: ZoeDepthConfig) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shape and type of every parameter by path, without allocating one."""
     module = ZoeDepth(config)
     images = jax.ShapeDtypeStruct((1, SIZE_MULTIPLE, SIZE_MULTIPLE, 3), jnp.float32)
     domain = jax.ShapeDtypeStruct((1,), jnp.int32)
-    variables: Any = jax.eval_shape(lambda key, x, d: module.init(key, x, d, None, False), rng, images, domain)
+    variables: Any = jax.eval_shape(lambda x, d: module.init(jax.random.key(0), x, d, None, False), images, domain)
     shapes: Any = flatten_dict(variables["params"], sep="/")
-    return unflatten_dict(initial_parameters(shapes, rng), sep="/")
+    return shapes
 
 
 def forward(
