@@ -113,6 +113,14 @@ class Predict:
 
 
 @dataclass(frozen=True)
+class Prepare:
+    """Turn a data set, such as a folder of your own images and depth, into records to train on. --help lists them."""
+
+    data_set: Annotated[Positional[str], tyro.conf.arg(metavar="NAME")]
+    """The data set; `zoe-jax prepare NAME --help` shows its options."""
+
+
+@dataclass(frozen=True)
 class Train:
     """Train an experiment, or go on with a run. `zoe-jax train NAME --help` shows its options, with their values."""
 
@@ -150,6 +158,7 @@ Command = (
     Annotated[Convert, tyro.conf.subcommand("convert")]
     | Annotated[Inspect, tyro.conf.subcommand("inspect")]
     | Annotated[Predict, tyro.conf.subcommand("predict")]
+    | Annotated[Prepare, tyro.conf.subcommand("prepare")]
     | Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[ExportParams, tyro.conf.subcommand("export-params")]
 )
@@ -188,6 +197,11 @@ def _parse(arguments: list[str]) -> Any:
         from zoe_jax.train.command import parse_train
 
         return parse_train(arguments[1:])
+    if arguments[:1] == ["prepare"]:
+        # so is a data set, which any installed package may announce
+        from zoe_jax.input.command import parse_prepare
+
+        return parse_prepare(arguments[1:])
     description = "ZoeDepth in JAX: one image in, metres out."
     return tyro.cli(Command, prog="zoe-jax", description=description, args=arguments)
 

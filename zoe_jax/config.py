@@ -36,6 +36,9 @@ class BeitConfig:
     mlp_ratio: int = 4
     taps: tuple[int, int, int, int] = (5, 11, 17, 23)
     """Blocks (from 0) whose outputs the decoder reads; the last tap is the last block."""
+    stem: tuple[int, ...] = ()
+    """Channels of 3x3 convolutions of stride 2 before the patches are cut; their maps at 1/4 and 1/8 of the image join
+    the decoder's. For small models: empty in every released one."""
     layer_norm_epsilon: float = 1e-6
     attention: Literal["einsum", "fused"] = "einsum"
     """`fused` selects `jax.nn.dot_product_attention`: faster on some accelerators, three times slower on CPU."""
@@ -55,6 +58,9 @@ class DptConfig:
     reassemble_channels: tuple[int, int, int, int] = (256, 512, 1024, 1024)
     fusion_channels: int = 256
     head_channels: tuple[int, int] = (128, 32)
+    output_stride: Literal[1, 2, 4] = 1
+    """Pixels of the image per pixel of the finest maps, heads included: at 2 and 4 the last resizes are left out, and
+    depth is resized instead. 1 in every released model."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +89,8 @@ class MetricHeadConfig:
     condition_on_relative_depth: bool = True
     """Give the relative depth to the log-binomial as one more channel (N and K do, NK does not)."""
     bottleneck_factor: int = 2
+    probabilities: Literal["log_binomial", "softmax"] = "log_binomial"
+    """The distribution over bins: the paper's, ordered by construction, or a plain softmax as in LocalBins."""
     min_temperature: float = 0.0212
     max_temperature: float = 50.0
 
@@ -110,6 +118,9 @@ class ZoeDepthConfig:
     """`image`: each image by the router's own choice; `batch`: one vote a batch, as the original does (wrong for
     mixed batches); `label`: the caller names the domain; `mixture`: as `image`, but in training every image goes
     through every head, weighted by the router's probabilities, so that it learns without labels."""
+    initialization: Literal["original", "from_scratch"] = "original"
+    """Of parameters that no checkpoint gives: as the original's layers, which were put on a trained encoder; or such
+    that a whole model learns from nothing (`zoe_jax.models.initialization`)."""
     network_size: tuple[int, int] = (384, 512)
     """Height and width, in pixels, of training and evaluation, and the target of inference."""
     dtype: FloatType = "float32"
@@ -132,6 +143,8 @@ def _check(config: ZoeDepthConfig) -> None:
         raise ConfigError(f"taps {encoder.taps} must rise and end at the last block, {encoder.depth - 1}")
     if encoder.width % encoder.heads:
         raise ConfigError(f"width {encoder.width} is not a multiple of heads {encoder.heads}")
+    if encoder.patch_size % 2 ** len(encoder.stem):
+        raise ConfigError(f"patch_size {encoder.patch_size} is not a multiple of the stem's {2 ** len(encoder.stem)}")
     if any(side <= 0 or side % (2 * encoder.patch_size) for side in config.network_size):
         raise ConfigError(f"network_size {config.network_size} must be multiples of {2 * encoder.patch_size}")
     if config.router and (head is None or len(head.domains) < 2):
@@ -174,6 +187,26 @@ _REFERENCE = ZoeDepthConfig(
     network_size=(64, 96),
 )
 
+_TINY_NK = ZoeDepthConfig(
+    encoder=BeitConfig(image_size=96, width=192, depth=6, heads=6, taps=(1, 2, 3, 5), stem=(16, 48, 96)),
+    decoder=DptConfig(
+        reassemble_channels=(48, 96, 192, 192), fusion_channels=64, head_channels=(32, 32), output_stride=4
+    ),
+    head=MetricHeadConfig(
+        domains=("rooms", "roads"),
+        min_depth_m=(1e-3, 1e-3),
+        max_depth_m=(10.0, 80.0),
+        bin_embedding_channels=64,
+        seed_hidden=64,
+        projector_hidden=64,
+        attractor_hidden=64,
+        condition_on_relative_depth=False,
+    ),
+    router=RouterConfig(width=64, depth=2, heads=4, mlp_width=128),
+    initialization="from_scratch",
+    network_size=(64, 96),
+)
+
 PRESETS: dict[str, ZoeDepthConfig] = {
     "zoed_n": ZoeDepthConfig(),
     "zoed_k": ZoeDepthConfig(head=_HEAD_K, network_size=(384, 768)),
@@ -181,6 +214,7 @@ PRESETS: dict[str, ZoeDepthConfig] = {
     "dpt_beit_large_512": ZoeDepthConfig(encoder=BEIT_LARGE_512, head=None, network_size=(512, 512)),
     "dpt_beit_large_384": ZoeDepthConfig(head=None, network_size=(384, 384)),
     "dpt_beit_base_384": ZoeDepthConfig(encoder=BEIT_BASE_384, decoder=DPT_BASE, head=None, network_size=(384, 384)),
+    "zoed_tiny_nk": _TINY_NK,
     "reference_n": _REFERENCE,
     "reference_k": replace(_REFERENCE, head=_HEAD_K),
     "reference_nk": replace(_REFERENCE, head=_HEAD_NK, router=RouterConfig()),
@@ -188,7 +222,10 @@ PRESETS: dict[str, ZoeDepthConfig] = {
 
 
 def preset(name: str) -> ZoeDepthConfig:
-    """The released models (`zoed_*`), MiDaS 3.1's relative ones (`dpt_beit_*`), and the small `reference_*`."""
+    """The released models (`zoed_n`, `_k`, `_nk`), MiDaS 3.1's relative ones (`dpt_beit_*`), and small ones.
+
+    `zoed_tiny_nk` learns in minutes on a CPU (64x96 pixels); `reference_*` are those of the tests.
+    """
     if name not in PRESETS:
         raise ConfigError(f"there is no preset {name!r}; there are {', '.join(PRESETS)}")
     return PRESETS[name]

@@ -22,6 +22,7 @@ from zoe_jax.convert.rules import (
     Family,
     Layout,
     Rule,
+    beyond_pytorch,
     expand,
     patch_embedding,
 )
@@ -35,7 +36,7 @@ from zoe_jax.convert.tensors import (
 )
 from zoe_jax.models.zoedepth import parameter_shapes
 
-METRIC = [name for name, config in PRESETS.items() if config.head is not None]
+METRIC = [name for name, config in PRESETS.items() if config.head is not None and not beyond_pytorch(config)]
 RELATIVE = [name for name, config in PRESETS.items() if config.head is None]
 TABLES = [(f, name) for f in ("official", "huggingface") for name in METRIC] + [("midas", name) for name in RELATIVE]
 MANIFESTS = [

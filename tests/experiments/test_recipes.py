@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from zoe_jax.config import preset
+from zoe_jax.input.config import AugmentConfig
 from zoe_jax.train.dry_run import describe_run
 from zoe_jax.train.experiment import Experiment, find_experiment
 from zoe_jax.train.initial import state_shapes
@@ -54,6 +55,21 @@ def test_the_router_of_nk() -> None:
     objective = find_experiment("zoed_m12_nk").objective
     assert (objective.router, objective.router_weight, objective.head_choice) == ("trained", 100.0, "router")
     assert find_experiment("zoed_m12_nk").data.mixing == "alternate"
+
+
+def test_augmentation_is_that_of_the_original() -> None:
+    """zoedepth/utils/config.py and zoedepth/data/data_mono.py; random_crop and random_translate are off there."""
+    common = {"max_rotation_degrees": 1.0, "flip_probability": 0.5, "colour_probability": 0.5}
+    nyu = AugmentConfig(**common, gamma_range=(0.9, 1.1), brightness_range=(0.75, 1.25), channel_range=(0.9, 1.1))
+    kitti = AugmentConfig(**common, kb_crop=True, brightness_range=(0.9, 1.1))
+    data = {name: find_experiment(name).data for name in NAMES}
+    assert [d.augment for d in data["zoed_m12_n"].train] == [d.augment for d in data["zoed_x_n"].train] == [nyu]
+    assert [d.augment for d in data["zoed_m12_k"].train] == [kitti]
+    assert [d.augment for d in data["zoed_m12_nk"].train] == [nyu, kitti]
+    assert [d.domain for d in data["zoed_m12_nk"].train] == ["nyu", "kitti"]
+    assert [(d.min_depth_m, d.max_depth_m) for d in data["zoed_m12_nk"].train] == [(1e-3, 10.0), (1e-3, 80.0)]
+    assert [d.augment for d in data["zoed_m12_k"].validation] == [AugmentConfig(kb_crop=True)]
+    assert [d.augment for d in data["zoed_m12_nk"].validation] == [AugmentConfig()]
 
 
 @pytest.mark.parametrize("name", ["zoed_m12_n", "zoed_m12_nk"])
@@ -116,7 +132,7 @@ def test_experiments_do_not_import_each_other() -> None:
 
 def test_a_dry_run_at_full_size_without_data() -> None:
     said = describe_run(find_experiment("zoed_m12_nk"))
-    assert "no training data is named: give --data.train FILE.npz (two files" in said
+    assert "no training data is named: give --data.train.0.name NAME or FILE.npz (two data sets" in said
     # 345 M parameters (table 17), moments of what is trained, gradients
     parameters = int(re.search(r"  all: ([\d,]+)\n", said)[1].replace(",", ""))  # type: ignore[index]
     assert 340e6 < parameters < 350e6

@@ -11,8 +11,9 @@ import jax
 import numpy as np
 
 from zoe_jax.config import DptConfig, ZoeDepthConfig, override, preset
+from zoe_jax.input.source import Batch
 from zoe_jax.models.zoedepth import init
-from zoe_jax.train.objective import Batch, ObjectiveConfig
+from zoe_jax.train.objective import ObjectiveConfig
 from zoe_jax.train.optimizer import OptimizerConfig
 from zoe_jax.train.sharding import ShardingConfig, local_rows, make_mesh, make_shardings, put, put_batch
 from zoe_jax.train.state import init_state

@@ -2,6 +2,7 @@
 
 import re
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,11 @@ import pytest
 
 from tests.train import tiny
 from zoe_jax.config import ConfigError
+from zoe_jax.input.config import DatasetConfig
 from zoe_jax.train import command, initial
 from zoe_jax.train.command import Distribution, Train, join_other_hosts, parse_train
 from zoe_jax.train.dry_run import describe_run
+from zoe_jax.train.experiment import find_experiment
 from zoe_jax.train.loop import Finished
 from zoe_jax.train.sharding import ShardingConfig
 
@@ -28,7 +31,7 @@ def test_fields_are_overridden_by_name(file: str) -> None:
     parsed = parse_train(
         [
             *(file, "--run-dir", "somewhere", "--optimizer.learning-rate", "3e-4", "--model.head.n-bins", "12"),
-            *("--optimizer.groups", "encoder/.*", "0.1", "router/.*", "2", "--data.train", "a.npz", "b.npz"),
+            *("--optimizer.groups", "encoder/.*", "0.1", "router/.*", "2", "--data.train.0.name", "a.npz"),
             *("--objective.router", "auto", "--steps", "7", "--sharding.fsdp", "2"),
         ]
     )
@@ -38,13 +41,30 @@ def test_fields_are_overridden_by_name(file: str) -> None:
     assert experiment.optimizer.groups == (("encoder/.*", 0.1), ("router/.*", 2.0))
     assert experiment.model.head is not None
     assert experiment.model.head.n_bins == 12
-    assert experiment.data.train == ("a.npz", "b.npz")
+    assert experiment.data.train == (DatasetConfig("a.npz"),)
     assert (experiment.steps, experiment.objective.router, experiment.sharding.fsdp) == (7, "auto", 2)
     # and nothing else
     untouched = tiny.experiment_nk()
     assert (experiment.batch_size, experiment.seed, experiment.name) == (8, 5, "tiny_nk")
     assert experiment.optimizer.ema_decay == untouched.optimizer.ema_decay
     assert experiment.model.router == untouched.model.router
+
+
+def test_data_sets_are_overridden_one_by_one() -> None:
+    parsed = parse_train(
+        [
+            *("zoed_m12_nk", "--data.train.0.name", "zoe_folder/flat", "--data.train.1.name", "streets.npz"),
+            *("--data.train.1.size", "352", "1216", "--data.train.1.augment.flip-probability", "0.25"),
+            *("--data.validation.0.name", "zoe_folder/flat", "--data.workers", "4", "--data.mixing", "mix"),
+        ]
+    )
+    data, before = parsed.experiment.data, find_experiment("zoed_m12_nk").data
+    flat, streets = data.train
+    assert flat == replace(before.train[0], name="zoe_folder/flat")
+    augment = replace(before.train[1].augment, flip_probability=0.25)
+    assert streets == replace(before.train[1], name="streets.npz", size=(352, 1216), augment=augment)
+    assert data.validation == (replace(before.validation[0], name="zoe_folder/flat"),)
+    assert (data.workers, data.mixing) == (4, "mix")
 
 
 def test_an_unknown_option_is_refused(file: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -82,7 +102,7 @@ def test_a_dry_run_tells_everything_and_makes_nothing(
     assert f"  all: {count:,}\n" in said
     mib = 4 * count / 2**20
     for line in (
-        "data: no training data is named",
+        "data: no training data is named: give --data.train.0.name",
         "length: 12 steps",
         "batch: 8 examples, 8 on this host",
         f"parameters: {mib:,.1f} MiB",
@@ -101,8 +121,8 @@ def test_a_dry_run_tells_everything_and_makes_nothing(
 def test_a_dry_run_counts_data(tmp_path: Path) -> None:
     experiment = tiny.experiment(**tiny.write_data(tmp_path), steps=None, epochs=5)
     said = describe_run(experiment)
-    assert "training data: 20 examples in memory; image 20x32x32x3 uint8" in said
-    assert "validation data: 5 examples in memory" in said
+    assert "train.npz: 20 examples, image 32x32x3 uint8, depth 32x32 float32" in said
+    assert "validation.npz: 5 examples" in said
     # 5 epochs of 3 batches
     assert "length: 15 steps" in said
     assert "all parameters in every step" in said

@@ -9,6 +9,7 @@ import pytest
 from tests.train import tiny
 from zoe_jax import config as configs
 from zoe_jax.config import ConfigError
+from zoe_jax.input.config import AugmentConfig, DataConfig, DatasetConfig
 from zoe_jax.train.experiment import Experiment, differences, find_experiment, read_experiment
 from zoe_jax.train.sharding import ShardingConfig
 
@@ -63,6 +64,21 @@ def test_differences_name_each_field_and_leave_out_where_a_run_may_change() -> N
         "optimizer.freeze: () -> ('encoder/.*',)",
         "seed: 5 -> 6",
     ]
+
+
+def test_workers_may_change_and_data_sets_may_not() -> None:
+    before = replace(tiny.experiment(), data=DataConfig((DatasetConfig("a"), DatasetConfig("b"))))
+    elsewhere = replace(before.data, workers=4, prefetch=9, data_dir="/elsewhere", needs="more")
+    assert differences(before, replace(before, data=elsewhere)) == []
+    brighter = replace(before.data.train[1], augment=AugmentConfig(flip_probability=0.5))
+    other = replace(before.data, train=(DatasetConfig("c"), brighter), mixing="mix")
+    assert differences(before, replace(before, data=other)) == [
+        "data.train.0.name: 'a' -> 'c'",
+        "data.train.1.augment.flip_probability: 0.0 -> 0.5",
+        "data.mixing: 'shuffle' -> 'mix'",
+    ]
+    fewer = replace(before.data, train=(DatasetConfig("a"),))
+    assert any(line.startswith("data.train.1: {") for line in differences(before, replace(before, data=fewer)))
 
 
 def test_a_router_that_appears_is_a_difference() -> None:

@@ -16,15 +16,19 @@ import numpy as np
 import pytest
 
 import zoe_jax
+from tests.input import tiny_data
 from tests.train import tiny
 from zoe_jax.cli import ExportParams
 from zoe_jax.config import ConfigError
 from zoe_jax.convert.checkpoint import read_checkpoint
 from zoe_jax.convert.errors import CheckpointError
+from zoe_jax.input.config import AugmentConfig, DataConfig, DatasetConfig
+from zoe_jax.input.in_memory import InMemorySource
+from zoe_jax.input.pipeline import Pipeline
+from zoe_jax.input.source import HostBatch, RunData
 from zoe_jax.train import initial, loop
 from zoe_jax.train.checkpoint import read_run
 from zoe_jax.train.experiment import Experiment
-from zoe_jax.train.in_memory import HostBatch, InMemorySource, RunData
 from zoe_jax.train.logs import RunLog
 from zoe_jax.train.loop import Finished, NonFiniteError, train
 from zoe_jax.train.sharding import Shardings, make_mesh, make_shardings, put
@@ -63,7 +67,7 @@ def compile_once() -> Iterator[None]:
 class Interrupting(InMemorySource):
     """Calls `interrupt` when the batch of a step is asked for."""
 
-    def __init__(self, *arguments: Any, step: int, interrupt: Any) -> None:
+    def __init__(self, *arguments: Any, step: int = 0, interrupt: Any = None) -> None:
         super().__init__(*arguments)
         self._step, self._interrupt = step, interrupt
 
@@ -72,6 +76,15 @@ class Interrupting(InMemorySource):
             if step == self._step:
                 self._interrupt()
             yield next(super().training_batches((step - 1) * batch_size, batch_size, rows))
+
+
+class Poisoned(Interrupting):
+    """Its depths are valid and not a number, which no data set can have."""
+
+    def training_batches(self, position: int, batch_size: int, rows: Any) -> Iterator[HostBatch]:
+        for batch in super().training_batches(position, batch_size, rows):
+            np.asarray(batch.arrays["depth_m"]).fill(np.nan)
+            yield batch
 
 
 class PowerCutError(Exception):
@@ -160,6 +173,42 @@ def test_a_broken_run_goes_on_bit_for_bit(whole: tuple[Path, Finished], tmp_path
     assert checkpoints(tmp_path / "run") == checkpoints(run)
 
 
+def test_a_run_from_disk_goes_on_bit_for_bit_with_other_workers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny_data.prepare(tmp_path, "png", "roads")
+    augment = AugmentConfig(max_rotation_degrees=5.0, flip_probability=0.5)
+    sets = [DatasetConfig(f"zoe_tiny/{name}", size=(32, 32), augment=augment) for name in ("png", "roads")]
+    validation = DatasetConfig("zoe_tiny/roads", "validation", size=(32, 32))
+    experiment = replace(
+        EXPERIMENT, data=DataConfig(tuple(sets), (validation,), str(tmp_path), mixing="mix"), log_every=5
+    )
+    whole = train(experiment, tmp_path / "whole", progress=False)
+
+    batches = Pipeline.training_batches
+    with monkeypatch.context() as patch:
+        patch.setattr(Pipeline, "training_batches", lambda *arguments: until(6, batches(*arguments)))
+        with pytest.raises(PowerCutError):
+            train(experiment, tmp_path / "run", progress=False)
+    assert checkpoints(tmp_path / "run") == ["4"]  # in the middle of an epoch
+    other_workers = replace(experiment, data=replace(experiment.data, workers=1))
+    resumed = train(other_workers, tmp_path / "run", progress=False)
+
+    assert_equal(resumed.state, whole.state)
+    for name in ("metrics.jsonl", "validation.jsonl"):
+        assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert len({record["loss"] for record in records(tmp_path / "whole" / "metrics.jsonl")}) == 12
+    speed = records(tmp_path / "whole" / "speed.jsonl")
+    assert [record["step"] for record in speed] == [5, 10]
+    assert all(0 <= record["input_wait_share"] < 1 for record in speed)
+
+
+def until(step: int, batches: Iterator[HostBatch]) -> Iterator[HostBatch]:
+    """The batches before that of a step."""
+    yield from itertools.islice(batches, step - 1)
+    cut_power()
+
+
 def test_a_finished_run_is_left_alone(whole: tuple[Path, Finished]) -> None:
     run, finished = whole
     before = (run / "metrics.jsonl").read_bytes()
@@ -231,10 +280,7 @@ def test_a_folder_of_something_else_is_refused(tmp_path: Path, content: str) -> 
 
 
 def test_too_many_steps_without_a_finite_loss_end_the_run(tmp_path: Path) -> None:
-    poisoned = tiny.arrays(tiny.N_TRAIN, 0, DOMAINS)
-    poisoned["depth_m"][:] = np.nan
-    poisoned["valid_mask"] = np.ones(poisoned["depth_m"].shape, bool)
-    source = InMemorySource([poisoned], tiny.MODEL_NK, EXPERIMENT.seed)
+    source = Poisoned(*parts())
     run = tmp_path / "run"
     with pytest.raises(NonFiniteError, match="in 3 steps in a row, up to step 3"):
         run_through(run, replace(EXPERIMENT, max_nonfinite_in_a_row=3), source)
@@ -247,15 +293,11 @@ def test_too_many_steps_without_a_finite_loss_end_the_run(tmp_path: Path) -> Non
 
 
 def test_steps_without_a_finite_loss_are_counted_over_a_restart(tmp_path: Path) -> None:
-    poisoned = tiny.arrays(tiny.N_TRAIN, 0, DOMAINS)
-    poisoned["depth_m"][:] = np.nan
-    poisoned["valid_mask"] = np.ones(poisoned["depth_m"].shape, bool)
-    arguments = [poisoned], tiny.MODEL_NK, EXPERIMENT.seed
     experiment = replace(EXPERIMENT, max_nonfinite_in_a_row=6)
     with pytest.raises(PowerCutError):
-        run_through(tmp_path / "run", experiment, Interrupting(*arguments, step=6, interrupt=cut_power))
+        run_through(tmp_path / "run", experiment, Poisoned(*parts(), step=6, interrupt=cut_power))
     with pytest.raises(NonFiniteError, match="in 6 steps in a row, up to step 6"):
-        run_through(tmp_path / "run", experiment, InMemorySource(*arguments))
+        run_through(tmp_path / "run", experiment, Poisoned(*parts()))
 
 
 def test_a_run_is_a_checkpoint(whole: tuple[Path, Finished], tmp_path: Path) -> None:

@@ -11,8 +11,9 @@ import pytest
 from tests.train.tiny import MODEL_NK
 from zoe_jax.config import ConfigError, ZoeDepthConfig, override, preset
 from zoe_jax.evaluate.metrics import mean_over_images
-from zoe_jax.models.zoedepth import Params, forward, init
-from zoe_jax.train.objective import Batch, ObjectiveConfig, network_images, objective_loss
+from zoe_jax.input.source import Batch
+from zoe_jax.models.zoedepth import Params, forward, init, network_images
+from zoe_jax.train.objective import ObjectiveConfig, objective_loss
 from zoe_jax.train.optimizer import OptimizerConfig
 from zoe_jax.train.state import TrainState, init_state
 from zoe_jax.train.step import StepReport, TrainStep, ValidationConfig, make_eval_step, make_train_step

@@ -16,8 +16,8 @@ from tests.synthetic import pixels, tiny_config, tiny_tensors
 from zoe_jax.config import ZoeDepthConfig, override
 from zoe_jax.convert.families.official import OFFICIAL
 from zoe_jax.convert.tensors import to_params, to_tensors
-from zoe_jax.models.zoedepth import forward
-from zoe_jax.train.objective import ObjectiveConfig, network_images
+from zoe_jax.models.zoedepth import forward, network_images
+from zoe_jax.train.objective import ObjectiveConfig
 from zoe_jax.train.optimizer import OptimizerConfig
 from zoe_jax.train.state import TrainState, init_state
 from zoe_jax.train.step import StepReport, make_train_step

@@ -75,12 +75,13 @@ def arrays(n: int, seed: int, domains: tuple[str, ...] = ()) -> dict[str, np.nda
 
 def write_data(folder: Path, domains: tuple[str, ...] = ()) -> dict[str, Any]:
     """Both archives on disk, as the `data` of an experiment."""
-    from zoe_jax.train.in_memory import DataConfig
+    from zoe_jax.input.config import DataConfig, DatasetConfig
 
     files = {}
     for name, n, seed in (("train", N_TRAIN, 0), ("validation", N_VALIDATION, 1)):
-        files[name] = (str(folder / f"{name}.npz"),)
-        np.savez(files[name][0], **arrays(n, seed, domains))  # type: ignore[arg-type]
+        file = folder / f"{name}.npz"
+        np.savez(file, **arrays(n, seed, domains))  # type: ignore[arg-type]
+        files[name] = (DatasetConfig(str(file)),)
     return {"data": DataConfig(**files)}
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from flax.traverse_util import flatten_dict
 
 from zoe_jax import config as configs
 from zoe_jax.config import ZoeDepthConfig
@@ -163,13 +164,14 @@ def verify(checkpoint: Checkpoint, destination: Path, layout: str) -> int:
     Raises:
         CheckpointError: a tensor is missing or differs.
     """
-    family = HUGGINGFACE.name if layout == HUGGINGFACE.name else _torch_family(checkpoint.config)
     if layout == "orbax":
-        family = checkpoint.origin.family or family
-    wanted = dict(tensors_of(checkpoint, family))
-    if layout == "orbax":
-        written = dict(tensors_of(read_checkpoint(destination), family))
+        wanted, written = (
+            {name: np.asarray(leaf) for name, leaf in flatten_dict(c.params, sep="/").items()} | dict(c.unused)
+            for c in (checkpoint, read_checkpoint(destination))
+        )
     else:
+        family = HUGGINGFACE.name if layout == HUGGINGFACE.name else _torch_family(checkpoint.config)
+        wanted = dict(tensors_of(checkpoint, family))
         written = dict(read_tensor_file(destination).tensors)
     for name in wanted.keys() ^ written.keys():
         raise CheckpointError("is missing" if name in wanted else "is one too many", file=destination, tensor=name)

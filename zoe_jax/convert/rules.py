@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from zoe_jax.config import ZoeDepthConfig
+from zoe_jax.convert.errors import CheckpointError
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,13 @@ class Family:
     """Tensors that readers of this family demand beyond the model, by value."""
 
     def slots(self, config: ZoeDepthConfig) -> list[Slot]:
-        """One slot for each tensor of this family that a model of `config` uses."""
+        """One slot for each tensor of this family that a model of `config` uses.
+
+        Raises:
+            CheckpointError: the original has no such model.
+        """
+        if (difference := beyond_pytorch(config)) is not None:
+            raise CheckpointError(f"a model with {difference} has no layout in PyTorch; keep it as an Orbax folder")
         return [slot for rule in self.rules(config) for slot in expand(rule, config)]
 
     def why_unused(self, name: str) -> str | None:
@@ -128,6 +135,17 @@ def expand(rule: Rule, config: ZoeDepthConfig) -> Iterator[Slot]:
         values = {key: value for names, _ in choice for key, value in names.items()}
         index = tuple(i for _, indices in choice for i in indices)
         yield Slot(rule.name.format(**values), rule.path.format(**values), rule.layout, index, rule.part)
+
+
+def beyond_pytorch(config: ZoeDepthConfig) -> str | None:
+    """The field by which a model is one that the original code cannot build; None if it can."""
+    if config.encoder.stem:
+        return f"encoder.stem={config.encoder.stem}"
+    if config.decoder.output_stride != 1:
+        return f"decoder.output_stride={config.decoder.output_stride}"
+    if config.head is not None and config.head.probabilities != "log_binomial":
+        return f"head.probabilities={config.head.probabilities!r}"
+    return None
 
 
 def with_bias(name: str, path: str, layout: Layout, part: tuple[int, int] | None = None) -> tuple[Rule, Rule]:

@@ -13,7 +13,7 @@ from zoe_jax.config import PRESETS, ZoeDepthConfig
 from zoe_jax.convert.arrays import aligned_empty
 from zoe_jax.convert.errors import CheckpointError
 from zoe_jax.convert.families import FAMILIES
-from zoe_jax.convert.rules import Family, Slot
+from zoe_jax.convert.rules import Family, Slot, beyond_pytorch
 from zoe_jax.models.zoedepth import Params, parameter_shapes
 
 log = logging.getLogger(__name__)
@@ -38,6 +38,8 @@ def detect(tensors: Tensors, source: str) -> tuple[Family, str]:
     matches, closest = [], []
     for family in FAMILIES.values():
         for name, config in PRESETS.items():
+            if beyond_pytorch(config):
+                continue
             difference = first_difference(tensors, family, config)
             if difference is None:
                 matches.append((family, name))

@@ -17,6 +17,10 @@ NYU_EIGEN_BOX_PX = (45, 471, 41, 601)
 """Top, bottom, left and right in pixels of a 480 x 640 image (Eigen et al. 2014)."""
 
 
+Limit = float | Float[Array, "..."]
+"""One for all images, or an array that broadcasts against them."""
+
+
 def valid_depth_mask(truth_m: Float[Array, "*b h w"], min_depth_m: float, max_depth_m: float) -> Bool[Array, "*b h w"]:
     """Where the truth lies strictly between the two depths; nan does not."""
     return (truth_m > min_depth_m) & (truth_m < max_depth_m)
@@ -41,7 +45,7 @@ def nyu_eigen_crop(height_px: int, width_px: int) -> Bool[np.ndarray, "{height_p
 
 
 def prediction_for_evaluation(
-    prediction_m: Float[Array, "*b h w"], size: tuple[int, int], min_depth_m: float, max_depth_m: float
+    prediction_m: Float[Array, "*b h w"], size: tuple[int, int], min_depth_m: Limit, max_depth_m: Limit
 ) -> Float[Array, "*b H W"]:
     """The prediction at the truth's size, within the range of evaluation, with `min_depth_m` in place of nan.
 

@@ -9,7 +9,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from zoe_jax.config import DptConfig
-from zoe_jax.models.encoders.beit import gelu
+from zoe_jax.models.encoders.beit import EncoderOutput, gelu
 from zoe_jax.models.layers import SHAPE_ONLY, Conv3x3, Dense, precise_product, record
 from zoe_jax.ops.resize import resize_bilinear_align_corners
 
@@ -18,7 +18,7 @@ STRIDES = (4, 8, 16, 32)
 
 
 class DecoderOutput(typing.NamedTuple):
-    """What the metric head reads, coarse to fine, and the relative depth."""
+    """What the metric head reads, coarse to fine, and the relative depth; no map is finer than the output stride."""
 
     bottleneck: Float[Array, "b h/32 w/32 c"]
     fusions: tuple[Float[Array, "b ? ? c"], ...]
@@ -115,6 +115,7 @@ class Fusion(nn.Module):
     """Adds the skip connection to the coarser map, refines, and upsamples."""
 
     features: int
+    upsample: bool
     dtype: str
     param_dtype: str
 
@@ -122,7 +123,7 @@ class Fusion(nn.Module):
     def __call__(
         self, coarse: Float[Array, "b h w c"], skip: Float[Array, "b h w c"] | None
     ) -> Float[Array, "b H W c"]:
-        """A map of twice the sides. The first fusion has no skip, and so no `residual_1`."""
+        """A map of twice the sides, if it upsamples. The first fusion has no skip, and so no `residual_1`."""
         unit: dict[str, Any] = {"features": self.features, "dtype": self.dtype, "param_dtype": self.param_dtype}
         x = coarse
         if skip is not None:
@@ -130,51 +131,58 @@ class Fusion(nn.Module):
         x = ResidualUnit(name="residual_2", **unit)(x)
         # the original resizes first; a 1x1 convolution commutes with it, at a quarter of the work
         x = Dense(self.features, dtype=self.dtype, param_dtype=self.param_dtype, name="out_conv")(x)
-        return resize_bilinear_align_corners(x, (2 * x.shape[1], 2 * x.shape[2]))
+        return resize_bilinear_align_corners(x, (2 * x.shape[1], 2 * x.shape[2])) if self.upsample else x
 
 
 class RelativeHead(nn.Module):
     """The last fusion to relative depth (inverse depth up to scale and shift), through the metric head's features."""
 
     channels: tuple[int, int]
+    upsample: bool
     dtype: str
     param_dtype: str
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> tuple[Float[Array, "b H W d"], Float[Array, "b H W"]]:
-        """Features and relative depth, both at twice the sides of `x` and never negative."""
+        """Features and relative depth, never negative, both at twice the sides of `x` if it upsamples."""
         dtypes: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         x = Conv3x3(self.channels[0], name="conv1", **dtypes)(x)
         record(self, "head_conv1", x)
-        x = resize_bilinear_align_corners(x, (2 * x.shape[1], 2 * x.shape[2]))
+        if self.upsample:
+            x = resize_bilinear_align_corners(x, (2 * x.shape[1], 2 * x.shape[2]))
         features = jax.nn.relu(Conv3x3(self.channels[1], name="conv2", **dtypes)(x))
         relative_depth = jax.nn.relu(Dense(1, name="conv3", **dtypes)(features))[..., 0]
         return features, relative_depth
 
 
 class DptDecoder(nn.Module):
-    """Four taps to features at five scales."""
+    """Four taps, and maps of a stem, to features at five scales."""
 
     config: DptConfig
     dtype: str
     param_dtype: str
 
     @nn.compact
-    def __call__(self, taps: list[Float[Array, "b n c"]], grid: tuple[int, int]) -> DecoderOutput:
-        """`grid` has even sides; the image is 16 times as large."""
+    def __call__(self, encoded: EncoderOutput) -> DecoderOutput:
+        """The grid has even sides; the image is 16 times as large."""
         c = self.config
         dtypes: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         skips = []
-        for i, (tokens, channels, stride) in enumerate(zip(taps, c.reassemble_channels, STRIDES, strict=True), 1):
-            x = Reassemble(channels, 16 / stride, name=f"reassemble_{i}", **dtypes)(tokens, grid)
+        for i, (tokens, channels, stride) in enumerate(
+            zip(encoded.taps, c.reassemble_channels, STRIDES, strict=True), 1
+        ):
+            x = Reassemble(channels, 16 / stride, name=f"reassemble_{i}", **dtypes)(tokens, encoded.grid)
+            if stride in encoded.stem:
+                x = x + Dense(channels, name=f"stem_{i}", **dtypes)(encoded.stem[stride])
             skips.append(Conv3x3(c.fusion_channels, use_bias=False, name=f"layer_{i}_rn", **dtypes)(x))
             record(self, f"layer_{i}_rn", skips[-1])
         fusions = []
         x = skips[3]
         for i, skip in zip((4, 3, 2, 1), (None, skips[2], skips[1], skips[0]), strict=True):
-            x = Fusion(c.fusion_channels, name=f"fusion_{i}", **dtypes)(x, skip)
+            x = Fusion(c.fusion_channels, upsample=i > 1 or c.output_stride < 4, name=f"fusion_{i}", **dtypes)(x, skip)
             record(self, f"fusion_{i}", x)
             fusions.append(x)
-        features, relative_depth = RelativeHead(c.head_channels, name="head", **dtypes)(x)
+        head = RelativeHead(c.head_channels, upsample=c.output_stride < 2, name="head", **dtypes)
+        features, relative_depth = head(x)
         record(self, "head", features)
         return DecoderOutput(skips[3], tuple(fusions), features, relative_depth)

@@ -14,32 +14,60 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, UInt32
 
-LAYER_SCALE = 0.1
-"""Of BEiT-L and -B, before training."""
+from zoe_jax.config import MetricHeadConfig, ZoeDepthConfig
+
 ENCODER_STD = 0.02
 """Of the matrices of BEiT and of its position tables."""
-STACKED = r"router/layers/.*|metric_head/(seed_bins|attractor_\d|log_binomial)/.*"
-"""Parameters outside the encoder with a leading axis that counts layers or domains."""
+LAYER_SCALE = 0.1
+"""Of BEiT-L and -B, before training."""
+STACKED = r"encoder/stage_\d/.*|router/layers/.*|metric_head/(seed_bins|attractor_\d|log_binomial|softmax)/.*"
+"""Parameters with a leading axis that counts layers or domains."""
 
 
-def initial_parameters(shapes: Mapping[str, jax.ShapeDtypeStruct], rng: Array) -> dict[str, Array]:
-    """A value for every parameter by path.
+def initial_parameters(
+    config: ZoeDepthConfig, shapes: Mapping[str, jax.ShapeDtypeStruct], rng: Array
+) -> dict[str, Array]:
+    """A value for every parameter by path; norms start as the identity and biases at zero.
 
-    Norms start as the identity and biases at zero; matrices of the encoder are uniform with standard deviation 0.02,
-    all others uniform within 1 / sqrt(fan_in), the default of the framework that the original's heads were drawn in.
+    `original`: matrices of the encoder are uniform with standard deviation 0.02, all others uniform within
+    1 / sqrt(fan_in), the default of the framework that the original's heads were drawn in; layer scale is 0.1, and
+    every bin centre starts at ln 2 metres. Each layer of such a decoder takes a third of the signal away, so that on an
+    untrained encoder depth differs in the fifth digit from pixel to pixel.
+
+    `from_scratch`: matrices and convolutions keep the variance (LeCun et al. 1998), layer scale is 1, and seed centres
+    that are not normed are spread over the domain's range.
     """
     words = jax.random.key_data(rng).reshape(-1)
-    return {path: _value(path, leaf, words) for path, leaf in shapes.items()}
+    from_scratch = config.initialization == "from_scratch"
+    params = {path: _value(path, leaf, words, from_scratch) for path, leaf in shapes.items()}
+    if from_scratch and config.head is not None and config.head.bin_centers_type in ("softplus", "hybrid2"):
+        params[SEED_BIAS] = log_spaced_seed_bias(config.head).astype(shapes[SEED_BIAS].dtype)
+    return params
 
 
-def _value(path: str, leaf: jax.ShapeDtypeStruct, words: UInt32[Array, "w"]) -> Array:
+SEED_BIAS = "metric_head/seed_bins/fc2/bias"
+
+
+def log_spaced_seed_bias(head: MetricHeadConfig) -> Float[Array, "domains bins"]:
+    """The bias under which softplus spreads the seed centres evenly in log depth, from a hundredth of the range up."""
+    top = jnp.asarray(head.max_depth_m)[:, None]
+    centers = top * 100.0 ** (jnp.linspace(0, 1, head.n_bins) - 1)
+    return centers + jnp.log(-jnp.expm1(-centers))  # the inverse of softplus
+
+
+def _value(path: str, leaf: jax.ShapeDtypeStruct, words: UInt32[Array, "w"], from_scratch: bool) -> Array:
     if re.fullmatch(r".*/norm\d/scale", path):
         return jnp.ones(leaf.shape, leaf.dtype)
     if re.fullmatch(r".*/gamma_\d", path):
-        return jnp.full(leaf.shape, LAYER_SCALE, leaf.dtype)
+        return jnp.full(leaf.shape, 1.0 if from_scratch else LAYER_SCALE, leaf.dtype)
     if re.fullmatch(r".*bias", path):
         return jnp.zeros(leaf.shape, leaf.dtype)
-    bound = ENCODER_STD * math.sqrt(3) if path.startswith("encoder/") else 1 / math.sqrt(_fan_in(path, leaf.shape))
+    if re.fullmatch(r"encoder/(cls_token|.*/relative_position_bias_table)", path):
+        bound = ENCODER_STD * math.sqrt(3)
+    elif from_scratch:
+        bound = math.sqrt(3 / _fan_in(path, leaf.shape))
+    else:
+        bound = ENCODER_STD * math.sqrt(3) if path.startswith("encoder/") else 1 / math.sqrt(_fan_in(path, leaf.shape))
     return (bound * symmetric_uniform(words, zlib.crc32(path.encode()), leaf.shape)).astype(leaf.dtype)
 
 

@@ -30,8 +30,8 @@ class MetricOutput(typing.NamedTuple):
     bin_probabilities: Float[Array, "b h w bins"]
 
 
-class LogBinomial(nn.Module):
-    """Features of every pixel to a binomial-ordered distribution over the bins (ConditionalLogBinomial)."""
+class BinProbabilities(nn.Module):
+    """Features of every pixel to a distribution over the bins (ConditionalLogBinomial), or to a plain softmax."""
 
     config: MetricHeadConfig
     dtype: str
@@ -53,8 +53,12 @@ class LogBinomial(nn.Module):
         # a product commutes with the resize: taking it first saves three quarters of the work
         hidden = resize_bilinear_align_corners(per_image_product(embedding, kernel[:, channels:]), _size(features))
         hidden = gelu(hidden + per_image_product(features, kernel[:, :channels]) + bias)
-        kernel, bias = DomainDense(hidden.shape[-1], 4, name="fc2", **stacked)(domain)
-        activations = jax.nn.softplus(_at_least_float32(per_image_product(hidden, kernel) + bias))
+        outputs = 4 if c.probabilities == "log_binomial" else c.n_bins
+        kernel, bias = DomainDense(hidden.shape[-1], outputs, name="fc2", **stacked)(domain)
+        activations = _at_least_float32(per_image_product(hidden, kernel) + bias)
+        if c.probabilities == "softmax":
+            return jax.nn.softmax(activations)
+        activations = jax.nn.softplus(activations)
         mode, temperature = mode_and_temperature(activations, c.min_temperature, c.max_temperature)
         record(self, "activations", activations)
         record(self, "mode", mode)
@@ -124,7 +128,7 @@ class MetricHead(nn.Module):
         pixels = decoded.head
         if c.condition_on_relative_depth:
             pixels = jnp.concatenate([pixels, decoded.relative_depth[..., None]], axis=-1)
-        probabilities = LogBinomial(c, name="log_binomial", **dtypes)(pixels, embedding, domain)
+        probabilities = BinProbabilities(c, name=c.probabilities, **dtypes)(pixels, embedding, domain)
         centers = resize_bilinear_align_corners(centers, _size(pixels))
         return MetricOutput(bins.expected_depth(probabilities, centers), centers, probabilities)
 

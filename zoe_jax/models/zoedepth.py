@@ -12,7 +12,7 @@ import numpy as np
 from flax import linen as nn
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.core import Tracer
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from zoe_jax.config import ZoeDepthConfig
 from zoe_jax.errors import ZoeJaxError
@@ -22,6 +22,7 @@ from zoe_jax.models.initialization import initial_parameters
 from zoe_jax.models.layers import Dense, record
 from zoe_jax.models.metric_head import MetricHead, mix
 from zoe_jax.models.router import Router, choose_domain
+from zoe_jax.ops.resize import resize_bilinear_align_corners
 
 SIZE_MULTIPLE = 32
 """Sides of the images at network size are multiples of this: the coarsest map of the decoder is at 1/32."""
@@ -41,9 +42,9 @@ class ZoeDepthOutput(typing.NamedTuple):
     """None for a model without a router."""
     domain: Int[Array, "b"]
     """Index of the head that made each image's depth; of the likeliest one where heads were mixed."""
-    bin_centers: Float[Array, "b h w bins"] | None = None
-    """Metres."""
-    bin_probabilities: Float[Array, "b h w bins"] | None = None
+    bin_centers: Float[Array, "b H W bins"] | None = None
+    """Metres, at the decoder's output stride, as the probabilities."""
+    bin_probabilities: Float[Array, "b H W bins"] | None = None
     intermediates: dict[str, Array] | None = None
 
 
@@ -66,9 +67,9 @@ class ZoeDepth(nn.Module):
         precise: dict[str, Any] = {"dtype": jnp.promote_types(c.dtype, jnp.float32).name, "param_dtype": c.param_dtype}
         dtypes: dict[str, Any] = {"dtype": c.dtype, "param_dtype": c.param_dtype}
         normalised = ((images - 0.5) / 0.5).astype(c.dtype)
-        taps, grid = make_encoder(c.encoder, name="encoder", **dtypes)(normalised)
-        decoded = DptDecoder(c.decoder, name="decoder", **dtypes)(taps, grid)
-        relative_depth = decoded.relative_depth.astype(precise["dtype"])
+        encoded = make_encoder(c.encoder, name="encoder", **dtypes)(normalised)
+        decoded = DptDecoder(c.decoder, name="decoder", **dtypes)(encoded)
+        relative_depth = self.at_image_size(decoded.relative_depth.astype(precise["dtype"]), images)
         if c.head is None:
             return ZoeDepthOutput(None, relative_depth, None, jnp.zeros(images.shape[0], jnp.int32))
         bottleneck = Dense(c.decoder.fusion_channels, name="bottleneck", **dtypes)(decoded.bottleneck)
@@ -89,13 +90,20 @@ class ZoeDepth(nn.Module):
             every_domain = range(len(c.head.domains))
             metric = mix([head(decoded, bottleneck, jnp.full_like(domain, i)) for i in every_domain], mixture)
         return ZoeDepthOutput(
-            metric.metric_depth,
+            self.at_image_size(metric.metric_depth, images),
             relative_depth,
             domain_logits,
             domain,
             metric.bin_centers,
             metric.bin_probabilities,
         )
+
+    def at_image_size(self, depth: Float[Array, "b H W"], images: Float[Array, "b h w 3"]) -> Float[Array, "b h w"]:
+        """Resized where the decoder's output stride is not 1."""
+        if self.config.decoder.output_stride == 1:
+            return depth
+        _, height, width, _ = images.shape
+        return resize_bilinear_align_corners(depth[..., None], (height, width))[..., 0]
 
 
 def init(config: ZoeDepthConfig, rng: Array) -> Params:
@@ -105,7 +113,7 @@ def init(config: ZoeDepthConfig, rng: Array) -> Params:
 
 @functools.partial(jax.jit, static_argnames="config")
 def _init(config: ZoeDepthConfig, rng: Array) -> Params:
-    return unflatten_dict(initial_parameters(parameter_shapes(config), rng), sep="/")
+    return unflatten_dict(initial_parameters(config, parameter_shapes(config), rng), sep="/")
 
 
 @functools.lru_cache(maxsize=32)
@@ -164,6 +172,21 @@ def forward(
 
 class InputError(ZoeJaxError, ValueError):
     """Images or domains that the model cannot take."""
+
+
+def network_images(
+    config: ZoeDepthConfig, images: Float[Array, "b h w 3"] | UInt8[Array, "b h w 3"]
+) -> Float[Array, "b H W 3"]:
+    """The batch's images as the network takes them: in [0, 1], at `config.network_size`, in at least float32.
+
+    Bytes are divided by 255 in float32 (torchvision's ToTensor); other sizes are squashed bilinearly with aligned
+    corners, as the original's model does itself (PrepForMidas in zoedepth/models/base_models/midas.py).
+    """
+    if images.dtype == jnp.uint8:
+        images = images.astype(jnp.float32) / jnp.float32(255)
+    return resize_bilinear_align_corners(
+        images.astype(jnp.promote_types(config.dtype, jnp.float32)), config.network_size
+    )
 
 
 def _check_images(images: Array | np.ndarray) -> None:

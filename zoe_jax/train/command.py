@@ -70,7 +70,7 @@ def parse_train(arguments: Sequence[str]) -> Train:
     """
     if not arguments or arguments[0].startswith("-"):
         raise ConfigError(f"name an experiment first: {USAGE}")
-    experiment = find_experiment(arguments[0])
+    experiment = find_experiment(arguments[0], _checkpoint_named(arguments))
     return tyro.cli(
         Train,
         prog="zoe-jax train",
@@ -78,6 +78,15 @@ def parse_train(arguments: Sequence[str]) -> Train:
         default=Train(arguments[0], experiment),
         config=(AvoidSubcommands,),
     )
+
+
+def _checkpoint_named(arguments: Sequence[str]) -> str | None:
+    """The value of `--init`, which an experiment may want to know before its fields become options."""
+    for argument, following in zip(arguments, [*arguments[1:], None], strict=True):
+        option, equals, value = argument.partition("=")
+        if option == "--init":
+            return value if equals else following
+    return None
 
 
 def join_other_hosts(options: Distribution) -> None:

@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
+from zoe_jax.input.run_data import open_data
+from zoe_jax.input.source import DataError, RunData
 from zoe_jax.train.experiment import Experiment
-from zoe_jax.train.in_memory import DataError, RunData, open_data
 from zoe_jax.train.initial import state_shapes
 from zoe_jax.train.objective import training_rules
 from zoe_jax.train.participation import participation

@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import inspect
 import re
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -10,7 +11,8 @@ from typing import Any, Literal
 
 from zoe_jax import config as configs
 from zoe_jax.config import ConfigError, ZoeDepthConfig
-from zoe_jax.train.in_memory import DataConfig, epoch_steps
+from zoe_jax.input.config import DataConfig
+from zoe_jax.input.source import epoch_steps
 from zoe_jax.train.objective import ObjectiveConfig
 from zoe_jax.train.optimizer import OptimizerConfig
 from zoe_jax.train.sharding import ShardingConfig
@@ -80,15 +82,17 @@ class Experiment:
 
 
 FREE_FIELDS = ("sharding", "keep_latest", "keep_best", "log_every", "image_panels", "init", "init_part")
+FREE_FIELDS_OF_DATA = ("data_dir", "needs", "workers", "prefetch")
 """Fields that may change when a run goes on: they decide where it runs and what is kept, or were used at its start."""
 
 
 def differences(before: Experiment, after: Experiment) -> list[str]:
     """What keeps a run of one configuration from going on under another, as `field: value -> value`."""
+    free_of_data = [f"data.{name}" for name in FREE_FIELDS_OF_DATA]
     return [
         f"{path}: {old!r} -> {new!r}"
         for path, old, new in _unequal(configs.to_dict(before), configs.to_dict(after), "")
-        if path.split(".")[0] not in FREE_FIELDS
+        if path.split(".")[0] not in FREE_FIELDS and path not in free_of_data
     ]
 
 
@@ -101,10 +105,11 @@ def read_experiment(tree: Any) -> Experiment:
     return configs.from_dict(tree, Experiment)
 
 
-def find_experiment(file_or_name: str) -> Experiment:
+def find_experiment(file_or_name: str, init: str | None = None) -> Experiment:
     """The experiment of a Python file, or that of the paper with this name (`zoed_m12_n`).
 
-    A file is the user's own code, and it is run: its `config()` returns the experiment.
+    A file is the user's own code, and it is run: its `config()` returns the experiment. One that is to suit any
+    checkpoint has a parameter of the name, `config(init)`, and is told which one the run starts from.
 
     Raises:
         ConfigError: there is no such file or name, or it has no `config()` that returns an `Experiment`.
@@ -113,7 +118,7 @@ def find_experiment(file_or_name: str) -> Experiment:
     config = getattr(module, "config", None)
     if not callable(config):
         raise ConfigError(f"{file_or_name}: has no function config() that returns an Experiment")
-    experiment = config()
+    experiment = config(init) if "init" in inspect.signature(config).parameters else config()
     if not isinstance(experiment, Experiment):
         raise ConfigError(f"{file_or_name}: config() returns {type(experiment).__name__}; it should be an Experiment")
     return experiment
@@ -143,6 +148,8 @@ def _load_name(name: str) -> ModuleType:
 
 
 def _unequal(before: Any, after: Any, path: str) -> list[tuple[str, Any, Any]]:
+    if isinstance(before, tuple) and isinstance(after, tuple) and all(isinstance(b, dict) for b in before + after):
+        before, after = ({str(i): value for i, value in enumerate(values)} for values in (before, after))
     if isinstance(before, dict) and isinstance(after, dict):
         names = [*before, *(name for name in after if name not in before)]
         pairs = [(f"{path}.{name}".lstrip("."), before.get(name), after.get(name)) for name in names]
@@ -151,3 +158,4 @@ def _unequal(before: Any, after: Any, path: str) -> list[tuple[str, Any, Any]]:
 
 
 assert set(FREE_FIELDS) <= {f.name for f in fields(Experiment)}
+assert set(FREE_FIELDS_OF_DATA) <= {f.name for f in fields(DataConfig)}

@@ -15,14 +15,16 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 from jaxtyping import Int
+from PIL import Image
 
 from zoe_jax.convert.orbax_folder import BEST_METRIC
 from zoe_jax.errors import ZoeJaxError
 from zoe_jax.evaluate.metrics import mean_over_images
+from zoe_jax.input.run_data import open_data
+from zoe_jax.input.source import Batch, DataSource, HostBatch, RunData
 from zoe_jax.train.checkpoint import DataPosition, RunCheckpoints
 from zoe_jax.train.experiment import Experiment
 from zoe_jax.train.flops import count_flops, peak_flops_of_all
-from zoe_jax.train.in_memory import DataSource, HostBatch, RunData, open_data
 from zoe_jax.train.initial import initial_state, state_shapes
 from zoe_jax.train.logs import RunLog, SpeedMeter
 from zoe_jax.train.run_folder import open_run
@@ -98,7 +100,8 @@ def train(
 
         writing = jax.process_index() == 0
         logs = stack.enter_context(RunLog(run, step, total_steps, writing=writing, progress=progress))
-        batches = stack.enter_context(_prefetched(data.train.training_batches(position, experiment.batch_size, rows)))
+        host_batches = data.train.training_batches(position, experiment.batch_size, rows)
+        batches = stack.enter_context(_on_devices(host_batches, shardings))
         reports = _Reports(logs, run, experiment.max_nonfinite_in_a_row, int(state.nonfinite_in_a_row))
         meter = SpeedMeter(experiment.batch_size, peak_flops_of_all())
         stopped_by = 0
@@ -107,8 +110,7 @@ def train(
 
         while step < total_steps and not stopped_by:
             with meter.waiting_for_input():
-                batch = next(batches)
-            arrays = put_batch(batch.arrays, shardings.batch)
+                batch, arrays = next(batches)
             state, report = train_step(state, arrays, step_rng)
             step, position = step + 1, position + experiment.batch_size
             reports.add(step, batch.ids, report)
@@ -147,11 +149,12 @@ def _validation(
         assert source is not None  # for the type checker
         params = state.params if state.ema is None else state.ema
         sums = []
-        for batch in source.validation_batches(experiment.batch_size, rows):
-            report = eval_step(params, put_batch(batch.arrays, shardings.batch))
-            if not sums:
-                _log_panels(logs, step, batch, report, experiment.image_panels)
-            sums.append(report.sums)
+        with _on_devices(source.validation_batches(experiment.batch_size, rows), shardings) as batches:
+            for batch, arrays in batches:
+                report = eval_step(params, arrays)
+                if not sums:
+                    _log_panels(logs, step, batch, report, experiment.image_panels)
+                sums.append(report.sums)
         total = jax.tree.map(lambda *parts: jnp.asarray(sum(np.asarray(part) for part in parts)), *sums)
         metrics = {name: float(value) for name, value in mean_over_images(total)._asdict().items()}
         logs.validation(step, metrics)
@@ -169,6 +172,8 @@ def _log_panels(logs: RunLog, step: int, batch: HostBatch, report: ValidationRep
     for i in range(min(most, int(np.sum(batch.arrays["example_mask"])))):
         image = np.asarray(batch.arrays["image"][i])
         image = image if image.dtype == np.uint8 else np.round(image * 255).astype(np.uint8)
+        height, width = depth_m[i].shape
+        image = np.asarray(Image.fromarray(image).resize((width, height)))
         logs.picture(step, f"validation/{i}", panel(image, depth_m[i]))
 
 
@@ -241,15 +246,24 @@ def _of_all_hosts(ids: tuple[str, ...]) -> list[str]:
 
 
 @contextlib.contextmanager
-def _prefetched(batches: Iterator[HostBatch]) -> Iterator[Iterator[HostBatch]]:
-    """The batches, each fetched in a thread while the one before is trained on."""
+def _on_devices(batches: Iterator[HostBatch], shardings: Shardings) -> Iterator[Iterator[tuple[HostBatch, Batch]]]:
+    """The batches beside their global arrays, each fetched and sent in a thread while the one before is worked on."""
+
+    def fetch() -> tuple[HostBatch, Batch] | None:
+        batch = next(batches, None)
+        return None if batch is None else (batch, put_batch(batch.arrays, shardings.batch))
+
     with ThreadPoolExecutor(1, thread_name_prefix="input") as thread:
 
-        def ahead() -> Iterator[HostBatch]:
-            following = thread.submit(next, batches)
-            while True:
-                batch = following.result()
-                following = thread.submit(next, batches)
-                yield batch
+        def ahead() -> Iterator[tuple[HostBatch, Batch]]:
+            following = thread.submit(fetch)
+            while (fetched := following.result()) is not None:
+                following = thread.submit(fetch)
+                yield fetched
 
-        yield ahead()
+        try:
+            yield ahead()
+        finally:
+            # a generator ends its own processes and threads; in the thread, since it may be in the middle of a batch
+            if close := getattr(batches, "close", None):
+                thread.submit(close).result()

@@ -5,31 +5,14 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, UInt8
+from jaxtyping import Array, Float, Int
 
 from zoe_jax.config import ConfigError, ZoeDepthConfig
-from zoe_jax.models.zoedepth import Params, forward
-from zoe_jax.ops.resize import resize_bilinear_align_corners
+from zoe_jax.input.source import Batch
+from zoe_jax.models.zoedepth import Params, forward, network_images
 from zoe_jax.train.losses import gradient_loss, router_loss, silog_loss
 from zoe_jax.train.optimizer import OptimizerConfig
 from zoe_jax.train.participation import ParticipationRules, participation_rules
-
-
-class Batch(typing.TypedDict):
-    """What one step sees.
-
-    Images are resized to the network's size, and the prediction to the depth's, inside the step.
-    """
-
-    image: Float[Array, "b h w 3"] | UInt8[Array, "b h w 3"]
-    """In [0, 1], or 0..255 as bytes."""
-    depth_m: Float[Array, "b H W"]
-    valid_mask: Bool[Array, "b H W"]
-    """The pixels whose depth counts."""
-    domain: Int[Array, "b"]
-    """Index of each image's domain in `MetricHeadConfig.domains`."""
-    example_mask: Bool[Array, "b"]
-    """False for rows that only fill up the batch."""
 
 
 @dataclass(frozen=True)
@@ -139,19 +122,6 @@ def objective_loss(
     losses = {name: loss() for name, (weight, loss) in terms.items() if weight > 0}
     total = sum(terms[name][0] * loss for name, loss in losses.items())
     return jnp.asarray(total), Outcome(losses, out.domain, out.domain_logits)
-
-
-def network_images(
-    model: ZoeDepthConfig, images: Float[Array, "b h w 3"] | UInt8[Array, "b h w 3"]
-) -> Float[Array, "b H W 3"]:
-    """The batch's images as the network takes them: in [0, 1], at `model.network_size`, in at least float32.
-
-    Bytes are divided by 255 in float32 (torchvision's ToTensor); other sizes are squashed bilinearly with aligned
-    corners, as the original's model does itself (PrepForMidas in zoedepth/models/base_models/midas.py).
-    """
-    if images.dtype == jnp.uint8:
-        images = images.astype(jnp.float32) / jnp.float32(255)
-    return resize_bilinear_align_corners(images.astype(jnp.promote_types(model.dtype, jnp.float32)), model.network_size)
 
 
 def _router_weight(objective: ObjectiveConfig) -> float:

@@ -20,7 +20,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 from zoe_jax.config import ZoeDepthConfig
 from zoe_jax.train.path_rules import select
 
-STACKED_HEADS = r"metric_head/(seed_bins|attractor_\d+|log_binomial)/.*"
+STACKED_HEADS = r"metric_head/(seed_bins|attractor_\d+|log_binomial|softmax)/.*"
 """Parameters with a leading domain axis."""
 RELATIVE_DEPTH = r"decoder/head/conv3/.*"
 """The layer that only the relative depth goes through."""

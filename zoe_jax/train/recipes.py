@@ -8,8 +8,8 @@ moving average, parameters without a gradient skipped. The paper states none of 
 from dataclasses import replace
 
 from zoe_jax.config import PRESETS
+from zoe_jax.input.config import AugmentConfig, DataConfig, DatasetConfig
 from zoe_jax.train.experiment import Experiment
-from zoe_jax.train.in_memory import DataConfig
 from zoe_jax.train.objective import ObjectiveConfig
 from zoe_jax.train.optimizer import OptimizerConfig
 from zoe_jax.train.step import ValidationConfig
@@ -25,17 +25,43 @@ ENCODER = r"encoder/.*|decoder/reassemble_\d/.*"
 DECODER = r"decoder/.*"
 """The rest of the relative-depth model, as long as this rule stands behind that of the encoder."""
 
+NYU_TRAINING = DatasetConfig(
+    domain="nyu",
+    min_depth_m=1e-3,
+    max_depth_m=10.0,
+    augment=AugmentConfig(
+        max_rotation_degrees=1.0, flip_probability=0.5, colour_probability=0.5, brightness_range=(0.75, 1.25)
+    ),
+)
+KITTI_TRAINING = DatasetConfig(
+    domain="kitti",
+    min_depth_m=1e-3,
+    max_depth_m=80.0,
+    augment=AugmentConfig(kb_crop=True, max_rotation_degrees=1.0, flip_probability=0.5, colour_probability=0.5),
+)
+NYU_TEST = DatasetConfig(split="test", domain="nyu")
+KITTI_TEST = DatasetConfig(split="test", domain="kitti", augment=AugmentConfig(kb_crop=True))
+"""Images keep their size, NYU's 480x640 and KITTI's 352x1216; the step brings them to the network's. Augmentation is
+that of the original's configurations (zoedepth/utils/config.py, zoedepth/data/data_mono.py), where random_crop,
+random_translate and avoid_boundary are off."""
+
 NYU_DATA = DataConfig(
-    needs="NYU Depth v2: the 24231 training images at 384x512 with their depth, and --data.validation with the 654 of "
-    "the official test split"
+    train=(NYU_TRAINING,),
+    validation=(NYU_TEST,),
+    needs="NYU Depth v2: the 24231 training images with their depth, and as --data.validation.0.name the 654 of the "
+    "official test split",
 )
 KITTI_DATA = DataConfig(
-    needs="KITTI: the 23158 training images of Eigen's split, cropped to 352x1216 and resized to 384x768, with their "
-    "depth, and --data.validation with the 652 test images that have one"
+    train=(KITTI_TRAINING,),
+    validation=(KITTI_TEST,),
+    needs="KITTI: the 23158 training images of Eigen's split with their depth, uncropped, and as "
+    "--data.validation.0.name the 652 test images that have one",
 )
 NYU_AND_KITTI_DATA = DataConfig(
-    needs="two files, NYU Depth v2 with domain 'nyu' and KITTI with domain 'kitti', both at 384x512 with depth of one "
-    "size, and --data.validation with the 654 images of NYU's official test split",
+    train=(NYU_TRAINING, KITTI_TRAINING),
+    validation=(NYU_TEST,),
+    needs="two data sets: as --data.train.0.name the 24231 training images of NYU Depth v2, as --data.train.1.name the "
+    "23158 of KITTI's Eigen split, uncropped, and as --data.validation.0.name the 654 of NYU's official test split",
     mixing="alternate",
 )
 

@@ -19,12 +19,11 @@ from zoe_jax.evaluate.validity import (
     prediction_for_evaluation,
     valid_depth_mask,
 )
-from zoe_jax.models.zoedepth import Params, forward
+from zoe_jax.input.source import Batch
+from zoe_jax.models.zoedepth import Params, forward, network_images
 from zoe_jax.train.accumulation import accumulate_gradients, moving_average
 from zoe_jax.train.objective import (
-    Batch,
     ObjectiveConfig,
-    network_images,
     objective_loss,
     training_rules,
 )

@@ -9,5 +9,5 @@ ENCODERS: dict[str, type[nn.Module]] = {"beit": BeitEncoder}
 
 
 def make_encoder(config: BeitConfig, dtype: str, param_dtype: str, name: str) -> nn.Module:
-    """The module of `config.kind`; called with images [b, h, w, 3] it returns four maps of tokens."""
+    """The module of `config.kind`; called with images [b, h, w, 3] it returns an `EncoderOutput`."""
     return ENCODERS[config.kind](config=config, dtype=dtype, param_dtype=param_dtype, name=name)

@@ -3,19 +3,32 @@
 Blocks are stacked and scanned, one stack for each stretch between two taps: `stage_0` .. `stage_3`.
 """
 
+import typing
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
 from zoe_jax.config import BeitConfig
-from zoe_jax.models.layers import SHAPE_ONLY, Dense, precise_product, record
+from zoe_jax.models.layers import SHAPE_ONLY, Conv3x3, Dense, precise_product, record
 from zoe_jax.ops.relative_position import N_CLASS_TOKEN_ROWS, relative_position_bias, resize_position_table
 
 
 def gelu(x: Float[Array, "..."]) -> Float[Array, "..."]:
     """The exact (erf) GELU of the original."""
     return jax.nn.gelu(x, approximate=False)
+
+
+class EncoderOutput(typing.NamedTuple):
+    """What an encoder gives the decoder."""
+
+    taps: list[Float[Array, "b n c"]]
+    """Four, tokens in row-major order behind the class token."""
+    grid: tuple[int, int]
+    """Rows and columns of patches."""
+    stem: dict[int, Float[Array, "b ? ? ?"]]
+    """Maps of convolutions by their stride; empty where there are none."""
 
 
 class Attention(nn.Module):
@@ -133,22 +146,24 @@ _REMAT_POLICIES = {"dots": jax.checkpoint_policies.dots_with_no_batch_dims_savea
 
 
 class BeitEncoder(nn.Module):
-    """Images to the raw outputs of four blocks; the final norm of BEiT is not used."""
+    """Images to the raw outputs of four blocks, without BEiT's final norm, and to the maps of the stem."""
 
     config: BeitConfig
     dtype: str
     param_dtype: str
 
     @nn.compact
-    def __call__(self, images: Float[Array, "b h w 3"]) -> tuple[list[Float[Array, "b n c"]], tuple[int, int]]:
-        """Four taps, tokens in row-major order behind the class token, and the patch grid (rows, columns).
-
-        `images` are normalised to [-1, 1] and have sides that are multiples of the patch size.
-        """
+    def __call__(self, images: Float[Array, "b h w 3"]) -> EncoderOutput:
+        """`images` are normalised to [-1, 1] and have sides that are multiples of the patch size."""
         c = self.config
-        b, h, w, channels = images.shape
+        b, h, w, _ = images.shape
         grid = (h // c.patch_size, w // c.patch_size)
-        patches = images.reshape(b, grid[0], c.patch_size, grid[1], c.patch_size, channels)
+        x, stem = images, {}
+        for i, channels in enumerate(c.stem, 1):
+            conv = Conv3x3(channels, self.dtype, self.param_dtype, stride=2, name=f"stem_{i}")
+            stem[2**i] = x = gelu(conv(x))
+        side = c.patch_size // 2 ** len(c.stem)
+        patches = x.reshape(b, grid[0], side, grid[1], side, x.shape[-1])
         patches = patches.transpose(0, 1, 3, 2, 4, 5).reshape(b, grid[0] * grid[1], -1)
         tokens = Dense(c.width, self.dtype, self.param_dtype, name="patch_embed")(patches)
         record(self, "patch_embed", tokens)
@@ -168,4 +183,4 @@ class BeitEncoder(nn.Module):
             )
             x, _ = blocks(c, grid, self.dtype, self.param_dtype, name=f"stage_{stage}")(x, None)
             taps.append(x)
-        return taps, grid
+        return EncoderOutput(taps, grid, stem)

@@ -1,0 +1,114 @@
+"""The TFDS builder of `zoe_folder/NAME`: checked pairs to records, files copied byte by byte where they can be."""
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import tensorflow_datasets as tfds
+from jaxtyping import UInt8
+from PIL import Image
+
+from zoe_jax.input.records import DepthMetadata, record_features
+from zoe_jax.predict.images import read_image
+
+from .check import CheckedPair, read_mask
+from .depth_files import PNG_BIT_DEPTH, read_depth
+
+EXIF_ORIENTATION = 0x0112
+
+
+@dataclass
+class FolderConfig(tfds.core.BuilderConfig):
+    """What one data set is made of."""
+
+    metadata: DepthMetadata = dataclasses.field(default_factory=lambda: DepthMetadata(0, 1))
+    units_per_m: float = 1.0
+    """Of the depth files."""
+    depth_key: str | None = None
+    masks: bool = False
+    intrinsics: bool = False
+    splits: Mapping[str, Sequence[CheckedPair]] = dataclasses.field(default_factory=dict)
+
+
+class ZoeFolder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    """A user's images and depth; made by `zoe-jax prepare folder`, not by `tfds build`."""
+
+    VERSION = tfds.core.Version("1.0.0")
+
+    @property
+    def _config(self) -> FolderConfig:
+        return cast(FolderConfig, self.builder_config)
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        config = self._config
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description="Images and depth of a folder.",
+            features=record_features(config.metadata, "png", config.masks, config.intrinsics),
+            metadata=config.metadata.to_tfds(),
+        )
+
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
+        return {split: _Examples(self._config, pairs) for split, pairs in self._config.splits.items()}
+
+    def _generate_examples(self) -> Iterator[Any]:
+        raise NotImplementedError("each split brings its own examples")
+
+
+@dataclass(frozen=True)
+class _Examples:
+    """The examples of a split; they have a length, for the progress bar."""
+
+    config: FolderConfig
+    pairs: Sequence[CheckedPair]
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __iter__(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        for checked in self.pairs:
+            yield checked.pair.id, self._example(checked)
+
+    def _example(self, checked: CheckedPair) -> dict[str, Any]:
+        config, pair = self.config, checked.pair
+        example: dict[str, Any] = {"id": pair.id}
+        example["image"] = str(pair.image) if is_plain_rgb(pair.image) else Image.fromarray(_eight_bits(pair.image))
+        if config.metadata.depth_units_per_m is not None:
+            example["depth"] = str(pair.depth)
+        else:
+            depth_m = read_depth(pair.depth, config.units_per_m, config.depth_key)
+            example["depth"] = np.where(np.isfinite(depth_m) & (depth_m > 0), depth_m, np.float32(0))
+        if config.masks:
+            mask = np.ones(checked.size, bool) if pair.mask is None else read_mask(pair.mask)
+            example["valid_mask"] = Image.fromarray(mask.astype(np.uint8) * np.uint8(255))
+        if config.intrinsics:
+            example["intrinsics"] = np.asarray(pair.intrinsics, np.float32)
+        return example
+
+
+def is_plain_rgb(path: Path) -> bool:
+    """Whether every decoder sees the same in this file: an upright JPEG or PNG of three channels with 8 bits.
+
+    Others (grey, palette, transparent, 16 bits, CMYK, turned by EXIF, other formats) are decoded as `predict` does and
+    stored as PNG.
+    """
+    with Image.open(path) as image:
+        if image.mode != "RGB" or "transparency" in image.info or image.getexif().get(EXIF_ORIENTATION, 1) != 1:
+            return False
+        # MPO is a JPEG with a second picture behind it, as telephones write it
+        if image.format in ("JPEG", "MPO"):
+            return True
+    if image.format != "PNG":
+        return False
+    with path.open("rb") as file:
+        return file.read(PNG_BIT_DEPTH.stop)[PNG_BIT_DEPTH][0] == 8
+
+
+def _eight_bits(path: Path) -> UInt8[np.ndarray, "h w 3"]:
+    pixels = read_image(path)
+    if pixels.dtype == np.uint8:
+        return pixels
+    return np.round(np.clip(pixels, 0, 1) * 255).astype(np.uint8)

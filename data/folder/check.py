@@ -1,0 +1,177 @@
+"""Every pair is looked at before anything is written: what is odd, what that means, and what is in the depth."""
+
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Float32
+from PIL import Image
+
+from zoe_jax.errors import ZoeJaxError
+from zoe_jax.input.prepare import PreparationError, Progress
+from zoe_jax.input.read_back import valid_depth
+from zoe_jax.input.records import DepthMetadata
+from zoe_jax.input.summary import DepthStatistics, OddFile, SplitSummary
+from zoe_jax.predict.images import ImageError, read_image
+
+from .depth_files import DepthFileError, read_depth
+from .pairing import Pair
+
+PLAUSIBLE_MEDIAN_M = (0.01, 1000.0)
+"""A median depth outside means that the scale is wrong."""
+
+COMMON_UNITS_PER_M = (1, 1000, 256, 100, 5000, 10000)
+"""Metres, millimetres, KITTI, centimetres, TUM RGB-D, tenths of a millimetre."""
+COMMON_MEDIAN_M = (0.3, 80.0)
+"""Where the median of an ordinary scene lies; a unit that leads there is worth a hint."""
+
+
+@dataclass(frozen=True)
+class CheckedPair:
+    """A pair that can be used."""
+
+    pair: Pair
+    size: tuple[int, int]
+    """Height and width."""
+    depth: DepthStatistics
+    odd_files: tuple[OddFile, ...] = ()
+    """What its owner should know; it is used nevertheless."""
+
+
+class _UnusableError(Exception):
+    """A pair is left out: path, kind, reason."""
+
+
+@dataclass(frozen=True)
+class Checker:
+    """How pairs are judged."""
+
+    metadata: DepthMetadata
+    units_per_m: float
+    depth_key: str | None
+
+    def check(self, pairs: Sequence[Pair], jobs: int, progress: Progress) -> tuple[list[CheckedPair], list[OddFile]]:
+        """The pairs that can be used, in their order, and all that is odd."""
+        checked, odd_files = [], []
+        with ThreadPoolExecutor(jobs) as pool:
+            for result in progress(pool.map(self._judge, pairs), "looking at all pairs", len(pairs)):
+                if isinstance(result, OddFile):
+                    odd_files.append(result)
+                else:
+                    checked.append(result)
+                    odd_files += result.odd_files
+        return checked, odd_files
+
+    def _judge(self, pair: Pair) -> CheckedPair | OddFile:
+        try:
+            return self._check(pair)
+        except _UnusableError as error:
+            path, kind, reason = error.args
+            return OddFile(str(path), kind, reason)
+
+    def _check(self, pair: Pair) -> CheckedPair:
+        try:
+            height, width = read_image(pair.image).shape[:2]
+        except ImageError as error:
+            raise _UnusableError(pair.image, "unreadable image", _without_path(error, pair.image)) from error
+        try:
+            depth_m = read_depth(pair.depth, self.units_per_m, self.depth_key)
+        except DepthFileError as error:
+            raise _UnusableError(pair.depth, "unreadable depth", str(error)) from error
+        if depth_m.shape != (height, width):
+            raise _UnusableError(pair.depth, "depth of another size", _sizes(depth_m.shape, (height, width)))
+        odd_files = self._check_values(pair, depth_m)
+        valid = valid_depth(depth_m, self.metadata)
+        if pair.mask is not None:
+            try:
+                mask = read_mask(pair.mask)
+            except ZoeJaxError as error:
+                raise _UnusableError(pair.mask, "unreadable mask", _without_path(error, pair.mask)) from error
+            if mask.shape != depth_m.shape:
+                raise _UnusableError(pair.mask, "mask of another size", _sizes(mask.shape, (height, width)))
+            valid &= mask
+        if not valid.any():
+            reason = f"no pixel is above {self.metadata.min_depth_m:g} and below {self.metadata.max_depth_m:g} m"
+            raise _UnusableError(pair.depth, "no valid depth", reason + (" within the mask" if pair.mask else ""))
+        return CheckedPair(pair, (height, width), DepthStatistics.of(depth_m, valid), odd_files)
+
+    def _check_values(self, pair: Pair, depth_m: Float32[np.ndarray, "h w"]) -> tuple[OddFile, ...]:
+        """What is odd in the values; _UnusableError where their scale cannot be."""
+        finite = np.isfinite(depth_m)
+        positive = depth_m[finite & (depth_m > 0)]
+        if positive.size:
+            median_m = float(np.partition(positive, positive.size // 2)[positive.size // 2])
+            if not PLAUSIBLE_MEDIAN_M[0] <= median_m <= PLAUSIBLE_MEDIAN_M[1]:
+                raise _UnusableError(pair.depth, "wrong scale", self._scale_hint(median_m))
+        counts = {
+            "negative depth, taken as invalid": int((depth_m[finite] < 0).sum()),
+            "NaN or infinite depth, taken as invalid": int(depth_m.size - finite.sum()),
+        }
+        return tuple(
+            OddFile(str(pair.depth), kind, f"{count} pixels", "kept") for kind, count in counts.items() if count
+        )
+
+    def _scale_hint(self, median_m: float) -> str:
+        text = f"its median depth would be {median_m:.3g} m"
+        stored = median_m * self.units_per_m
+        fitting = [
+            f"{stored / units:.3g} m with --depth-units-per-m {units}"
+            for units in COMMON_UNITS_PER_M
+            if COMMON_MEDIAN_M[0] <= stored / units <= COMMON_MEDIAN_M[1]
+        ]
+        hint = " or ".join(fitting) or "--depth-units-per-m is the value that stands for one metre"
+        return f"{text}; {hint}"
+
+
+def read_mask(path: Path) -> Bool[np.ndarray, "h w"]:
+    """A mask from an image of one channel, or an array; what is not 0 is valid.
+
+    Raises:
+        ImageError: it cannot be read, or is no mask.
+    """
+    try:
+        if path.suffix.lower() == ".npy":
+            with path.open("rb") as file:
+                mask = np.load(file, allow_pickle=False)
+        else:
+            with Image.open(path) as image:
+                mask = np.asarray(image.convert("L") if image.mode == "P" else image)
+    # decoders raise anything on what they cannot read
+    except Exception as error:
+        raise ImageError(f"cannot be read: {error}") from error
+    if mask.ndim == 3 and mask.shape[2] == 1:
+        mask = mask[..., 0]
+    if mask.ndim != 2 or mask.dtype.kind not in "buif":
+        raise ImageError(f"it has shape {mask.shape} and type {mask.dtype}; a mask is [height, width], of numbers")
+    return mask != 0
+
+
+def refuse_if_nothing_is_left(checked: Sequence[CheckedPair], odd_files: Sequence[OddFile], strict: bool) -> None:
+    """Raises PreparationError where no pair can be used or, with `strict`, where one cannot."""
+    left_out = [odd for odd in odd_files if odd.fate == "left out"]
+    if checked and not (strict and left_out):
+        return
+    counts = Counter(odd.kind for odd in left_out).most_common()
+    first = next(odd for odd in left_out if odd.kind == counts[0][0])
+    text = ", ".join(f"{kind}: {count}" for kind, count in counts) + f"; {first.name}: {first.reason or first.kind}"
+    if not checked:
+        raise PreparationError(f"no pair can be used; {text}")
+    raise PreparationError(f"--strict refuses to leave out any file; {text}")
+
+
+def summarize_checked(checked: Sequence[CheckedPair]) -> SplitSummary:
+    """What a split of these pairs would hold."""
+    sizes = Counter(item.size for item in checked)
+    return SplitSummary(len(checked), dict(sizes), sum((item.depth for item in checked), DepthStatistics()))
+
+
+def _sizes(shape: tuple[int, ...], image: tuple[int, int]) -> str:
+    return f"it is {shape[1]}x{shape[0]}, its image {image[1]}x{image[0]} (width x height)"
+
+
+def _without_path(error: Exception, path: Path) -> str:
+    """The reason without the file's name, which stands before it in the report."""
+    return str(error).removeprefix(f"{path} ").removeprefix(f"cannot read {path}: ")

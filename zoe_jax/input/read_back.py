@@ -1,0 +1,96 @@
+"""A finished split, read back: that every record can be read, and what is in it."""
+
+import hashlib
+import io
+from collections import Counter
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, cast
+
+import numpy as np
+import tensorflow_datasets as tfds
+from jaxtyping import Bool, Float32
+from PIL import Image
+
+from zoe_jax.input.prepare import PreparationError, Progress
+from zoe_jax.input.records import DepthMetadata
+from zoe_jax.input.summary import DepthStatistics, SplitSummary
+
+RECORDS_AT_ONCE = 16
+"""Records that a thread reads before it reports."""
+
+
+def summarize_split(builder: tfds.core.DatasetBuilder, split: str, jobs: int, progress: Progress) -> SplitSummary:
+    """Counts, sizes, depths and the checksum of a split; the same for any number of threads.
+
+    Raises:
+        PreparationError: a record cannot be read, or its parts differ in size.
+    """
+    open_split: Any = builder.as_data_source
+    metadata = DepthMetadata(**cast(dict[str, Any], builder.info.metadata))
+    count = builder.info.splits[split].num_examples
+    ranges = [range(start, min(start + RECORDS_AT_ONCE, count)) for start in range(0, count, RECORDS_AT_ONCE)]
+
+    def read(indices: Iterable[int]) -> list[tuple[tuple[int, int], DepthStatistics, bytes]]:
+        # a data source a call: its readers are not for several threads
+        records = open_split(split, decoders={"image": tfds.decode.SkipDecoding()})
+        return [_read_record(records, index, metadata, split) for index in indices]
+
+    sizes: Counter[tuple[int, int]] = Counter()
+    depth = DepthStatistics()
+    digests = []
+    with ThreadPoolExecutor(jobs) as pool:
+        for results in progress(pool.map(read, ranges), f"checking {split}", len(ranges)):
+            for size, statistics, digest in results:
+                sizes[size] += 1
+                depth += statistics
+                digests.append(digest)
+    # TFDS shuffles as it writes; sorted, the digests know nothing of it
+    return SplitSummary(count, dict(sizes), depth, hashlib.sha256(b"".join(sorted(digests))).hexdigest())
+
+
+def _read_record(
+    records: Any, index: int, metadata: DepthMetadata, split: str
+) -> tuple[tuple[int, int], DepthStatistics, bytes]:
+    try:
+        record = records[index]
+        with Image.open(io.BytesIO(record["image"])) as image:
+            width, height = image.size
+    # decoders raise anything on what they cannot read
+    except Exception as error:
+        raise PreparationError(f"record {index} of split {split} cannot be read back: {error}") from error
+    depth, mask = record["depth"], record.get("valid_mask")
+    for what, array in (("depth", depth), ("valid_mask", mask)):
+        if array is not None and array.shape[:2] != (height, width):
+            raise PreparationError(
+                f"record {record['id'].decode()!r} of split {split}: the image is {height}x{width} (height x width), "
+                f"its {what} {array.shape[0]}x{array.shape[1]}; they must be of one size"
+            )
+    depth_m = depth_in_metres(depth, metadata)
+    valid = valid_depth(depth_m, metadata)
+    if mask is not None:
+        valid &= mask.reshape(height, width) != 0
+    return (height, width), DepthStatistics.of(depth_m, valid), _digest(record)
+
+
+def depth_in_metres(depth: np.ndarray, metadata: DepthMetadata) -> Float32[np.ndarray, "h w"]:
+    """Stored depth, [h, w] or [h, w, 1], in metres."""
+    depth = depth.reshape(depth.shape[:2])
+    if metadata.depth_units_per_m is None:
+        return depth.astype(np.float32, copy=False)
+    return depth.astype(np.float32) / np.float32(metadata.depth_units_per_m)
+
+
+def valid_depth(depth_m: Float32[np.ndarray, "h w"], metadata: DepthMetadata) -> Bool[np.ndarray, "h w"]:
+    """Where depth is within the data set's range; NaN is not."""
+    return (depth_m > metadata.min_depth_m) & (depth_m < metadata.max_depth_m)
+
+
+def _digest(record: dict[str, Any]) -> bytes:
+    digest = hashlib.sha256()
+    for key in sorted(record):
+        value = record[key]
+        content = value if isinstance(value, bytes) else np.ascontiguousarray(value).tobytes()
+        # lengths in between: no two records run into one text
+        digest.update(f"{key} {len(content)} ".encode() + content)
+    return digest.digest()
