@@ -1,7 +1,7 @@
 # Everything here needs make and a Python 3.11 or newer, and nothing else: .venv is made on the first call and
 # brought up to date whenever a pinned version or the project's own metadata changes.
 #
-#   make quickstart            a photograph to depth in metres
+#   make quickstart            render a world, train on it, evaluate, predict: runs/quickstart/report.html
 #   make test                  lint and the quick tests
 #   make test-full             the long tests
 #   make test PYTHON=python3.12 VENV=.venv-3.12      another interpreter, beside the first
@@ -54,6 +54,7 @@ scaling: $(INSTALLED)
 benchmarks: $(INSTALLED)
 	$(BIN)/python -m zoe_jax_experiments.benchmarks.inference --torch-python $(TORCH_PYTHON)
 	$(BIN)/python -m zoe_jax_experiments.benchmarks.training --torch-python $(TORCH_PYTHON)
+	$(BIN)/python -m zoe_jax_experiments.benchmarks.input --torch-python $(TORCH_PYTHON)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
