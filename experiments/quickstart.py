@@ -43,9 +43,8 @@ def config() -> Experiment:
         model=preset("zoed_tiny_nk"),
         objective=ObjectiveConfig(router="trained", router_weight=1.0, head_choice="label"),
         optimizer=OptimizerConfig(
-            learning_rate=2e-3,
+            learning_rate=1e-3,
             clip_norm=1.0,
-            ema_decay=0.995,
             schedule=ScheduleConfig(kind="warmup_cosine", warmup_steps=100, end_scale=0.01),
         ),
         data=DataConfig(train=_data("train", AUGMENT), validation=_data("validation"), mixing="mix"),

@@ -45,13 +45,13 @@ def road(draws: Draws) -> World:
 
 
 def _camera(draws: Draws) -> Camera:
-    yaw = draws.around(0, 6) if draws.chance(0.75) else draws.around(0, 28)
+    yaw = draws.around(0, 6) if draws.chance(0.75) else draws.around(0, 15)
     return Camera(
-        (0.0, 0.0, draws.around(1.65, 0.45)),
+        (0.0, 0.0, draws.around(1.65, 0.25)),
         yaw=math.radians(yaw),
-        pitch=math.radians(draws.around(-1.5, 8)),
+        pitch=math.radians(draws.around(-1.5, 9)),
         roll=math.radians(draws.around(0, 4)),
-        focal_per_width=FOCAL_PER_WIDTH * draws.log_between(0.78, 1.3),
+        focal_per_width=FOCAL_PER_WIDTH * draws.log_between(0.92, 1.09),
     )
 
 
@@ -93,7 +93,7 @@ def _lens(draws: Draws) -> Lens:
         gains=(draws.around(1, 0.1), 1.0, draws.around(1, 0.1)),
         blur=draws.between(0.04, 0.16),
         vignette=draws.between(0, 0.3),
-        noise=draws.log_between(0.004, 0.025),
+        noise=draws.log_between(0.003, 0.012),
     )
 
 

@@ -48,7 +48,7 @@ def room(draws: Draws) -> World:
         gains=(draws.around(1, 0.15), 1.0, draws.around(1, 0.15)),
         blur=draws.between(0.04, 0.16),
         vignette=draws.between(0, 0.35),
-        noise=draws.log_between(0.004, 0.03),
+        noise=draws.log_between(0.003, 0.012),
     )
     corners = ((-width / 2, -length / 2, 0.0), (width / 2, length / 2, height))
     return World(solids, camera, light, air, lens, corners, MAX_DEPTH_M)
@@ -63,11 +63,11 @@ def _camera(draws: Draws, width: float, length: float) -> Camera:
         if math.hypot(goal_x - x, goal_y - y) > 0.42 * math.hypot(width, length):
             break
     return Camera(
-        (x, y, draws.around(1.45, 0.4)),
+        (x, y, draws.around(1.5, 0.25)),
         yaw=math.atan2(x - goal_x, goal_y - y),
-        pitch=math.radians(draws.around(-8, 18)),
-        roll=math.radians(draws.around(0, 6)),
-        focal_per_width=FOCAL_PER_WIDTH * draws.log_between(0.82, 1.22),
+        pitch=math.radians(draws.around(-8, 12)),
+        roll=math.radians(draws.around(0, 4)),
+        focal_per_width=FOCAL_PER_WIDTH * draws.log_between(0.92, 1.09),
     )
 
 
@@ -108,7 +108,7 @@ def _furnishing(draws: Draws, width: float, length: float, camera: Camera) -> li
     camera_x, camera_y, _ = camera.position_m
     taken = [(camera_x - ELBOW_ROOM_M, camera_y - ELBOW_ROOM_M, camera_x + ELBOW_ROOM_M, camera_y + ELBOW_ROOM_M)]
     solids = []
-    density = draws.between(0.4, 1.6)
+    density = draws.between(0.3, 0.9)
     walls = _walls(width, length)
     for n in range(round(density * (8 + width * length / 3))):
         if n % 3 < 2:
