@@ -15,6 +15,7 @@ import json
 import shlex
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import skimage.data
@@ -32,8 +33,8 @@ from zoe_jax.train.step import ValidationConfig
 from .held_out import evaluate_held_out
 from .training_report import write_training_report
 
-DOMAINS = ("rooms", "roads")
-AUGMENT = AugmentConfig(flip_probability=0.5, colour_probability=0.5)
+WEIGHTS = {"rooms": 3, "roads": 5}
+"""Of a batch of 8: roads are the harder ones."""
 
 
 def config() -> Experiment:
@@ -47,7 +48,7 @@ def config() -> Experiment:
             clip_norm=1.0,
             schedule=ScheduleConfig(kind="warmup_cosine", warmup_steps=100, end_scale=0.01),
         ),
-        data=DataConfig(train=_data("train", AUGMENT), validation=_data("validation"), mixing="mix"),
+        data=DataConfig(train=_train_data(), validation=_data("validation"), mixing="mix"),
         validation=ValidationConfig(max_depth_m=80.0),
         batch_size=8,
         steps=2500,
@@ -56,9 +57,15 @@ def config() -> Experiment:
     )
 
 
-def _data(split: str, augment: AugmentConfig = AugmentConfig()) -> tuple[DatasetConfig, ...]:  # noqa: B008 (frozen)
+def _data(split: str) -> tuple[DatasetConfig, ...]:
+    return tuple(DatasetConfig(name=f"zoe_rooms_and_roads/{domain}", split=split) for domain in WEIGHTS)
+
+
+def _train_data() -> tuple[DatasetConfig, ...]:
+    flip = AugmentConfig(flip_probability=0.5)
     return tuple(
-        DatasetConfig(name=f"zoe_rooms_and_roads/{domain}", split=split, augment=augment) for domain in DOMAINS
+        replace(data, weight=weight, augment=flip)
+        for data, weight in zip(_data("train"), WEIGHTS.values(), strict=True)
     )
 
 

