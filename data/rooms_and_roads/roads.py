@@ -49,7 +49,7 @@ def _camera(draws: Draws) -> Camera:
     return Camera(
         (0.0, 0.0, draws.around(1.65, 0.25)),
         yaw=math.radians(yaw),
-        pitch=math.radians(draws.around(-1.5, 9)),
+        pitch=math.radians(draws.around(-2.5, 11)),
         roll=math.radians(draws.around(0, 4)),
         focal_per_width=FOCAL_PER_WIDTH * draws.log_between(0.92, 1.09),
     )
@@ -173,14 +173,14 @@ def _roadside(draws: Draws, side: int, edge: float, town: float) -> list[Solid]:
         stone = materials.plain(draws, materials.color(draws, 0.35, 0.6, 0.1))
         solids.append(_strip(edge + side * 0.075, 0.15, kerb, stone))
         solids.append(_strip(edge + side * (0.15 + verge / 2), verge, kerb - 0.005, materials.paving(draws)))
-        if draws.chance(0.7):
+        if draws.chance(0.4):
             for y in _along(draws, 4, (4, 50), 60):
                 walker = moved(street.person(draws), 0, 0, draws.choice([0.0, math.pi]), kerb)
                 solids += moved(walker, edge + side * draws.between(0.5, verge), y)
     else:
         verge = draws.between(0.8, 2.5)
     posts = edge + side * 0.5
-    if draws.chance(0.7):
+    if draws.chance(0.4):
         arm = 0.0 if side > 0 else math.pi
         for y in _along(draws, 3, (20, 45), MAX_DEPTH_M):
             solids += moved(street.street_lamp(draws), posts, y, arm)
@@ -202,8 +202,8 @@ def _parked(draws: Draws, x: float) -> list[Solid]:
 def _row(draws: Draws, side: int, edge: float, town: float) -> list[Solid]:
     """The row of buildings, trees or hedges behind the verge."""
     solids: list[Solid] = []
-    if draws.chance(0.8 - 0.4 * town):
-        for y in _along(draws, -2, (5, draws.between(8, 30)), 110):
+    if draws.chance(0.55 - 0.3 * town):
+        for y in _along(draws, -2, (8, draws.between(12, 40)), 110):
             plant = street.tree if draws.chance(0.75) else street.bush
             solids += moved(plant(draws), edge + side * draws.between(0.5, 6), y)
     setback = draws.between(0, 10) if town < 0.6 else draws.between(0, 2.5)

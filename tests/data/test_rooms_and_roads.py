@@ -46,7 +46,7 @@ def test_another_size_shows_the_same_world(kind: str) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "means_m"),
-    [("rooms", [2.373, 4.985, 1.504, 3.757]), ("roads", [10.554, 9.965, 6.895, 14.007])],
+    [("rooms", [2.373, 4.985, 1.504, 3.757]), ("roads", [9.705, 6.508, 3.659, 9.327])],
 )
 def test_the_scenes_of_this_version_are_these(kind: str, means_m: list[float]) -> None:
     # Who changes them gives the builder a new VERSION: prepared data sets and results are told apart by it.
@@ -110,7 +110,7 @@ def test_cameras_are_plausible_and_differ(some: tuple[str, list[Scene]]) -> None
     original = {"rooms": 518.8579 / 640, "roads": 721.5377 / 1242}[kind]
     assert np.median(per_width) == pytest.approx(original, rel=0.05)
     assert (np.abs(np.log(per_width / original)) < 0.3).all()
-    assert per_width.std() > 0.05 * original
+    assert per_width.std() > 0.03 * original
     np.testing.assert_array_equal(intrinsics[:, 0], intrinsics[:, 1])
     np.testing.assert_array_equal(intrinsics[:, 2:], np.broadcast_to([(48 - 1) / 2, (32 - 1) / 2], (250, 2)))
     cameras = [world(kind, 0, index).camera for index in range(100)]
@@ -177,9 +177,8 @@ def test_nothing_in_a_room_is_outside_of_it_or_in_the_camera(index: int) -> None
     eye = np.array(scenery.camera.position_m)
     assert not any(((c.min(0) < eye) & (eye < c.max(0))).all() for c in corners)
     assert np.linalg.norm(high - low) < 10
-    assert scenery.light.position_m[2] > max(
-        c[:, 2].max() for c, s in zip(corners, scenery.solids, strict=True) if s.casts_shadow
-    )
+    casters = [c[:, 2].max() for c, s in zip(corners, scenery.solids, strict=True) if s.casts_shadow]
+    assert scenery.light.position_m[2] > max(casters, default=0.0)  # a room may be bare
 
 
 @given(yaw=st.floats(-4, 4), x=st.floats(-50, 50), y=st.floats(-50, 50))

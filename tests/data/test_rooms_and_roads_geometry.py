@@ -213,7 +213,8 @@ def test_shadows_are_those_of_brute_force(kind: str, index: int) -> None:
     # A point where two solids touch is on either side of both.
     below = points[2] < lamp[2]  # the ceiling does not face the lamp, which is all that `lit` is asked about
     assert (bright != expected)[below].mean() < 0.005
-    assert 0.02 < expected[below].mean() < 1
+    assert expected[below].mean() > 0.02
+    assert expected[below].mean() < 1 or kind == "rooms"  # a room may have nothing that casts a shadow
 
 
 def test_what_is_in_the_shadow_is_darker_in_the_picture() -> None:
