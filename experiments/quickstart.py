@@ -87,7 +87,7 @@ def main() -> int:
         "rendering": ("prepare", "rooms_and_roads", "--data-dir", data_dir, "--train", options.scenes),
         "training": (
             *("train", "quickstart", "--run-dir", run_dir, "--data.data-dir", data_dir),
-            *("--steps", options.steps),
+            *("--steps", options.steps, "--optimizer.schedule.warmup-steps", min(100, options.steps // 10)),
         ),
         "prediction": (
             *("predict", run_dir, photograph, "--output-dir", output_dir),
