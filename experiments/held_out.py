@@ -10,9 +10,9 @@ import numpy as np
 import zoe_jax
 from zoe_jax.config import ZoeDepthConfig
 from zoe_jax.depth_model import DepthModel
-from zoe_jax.evaluate.baselines import DepthStatistics
+from zoe_jax.evaluate.baselines import TrainingDepths
 from zoe_jax.evaluate.metrics import DepthMetrics
-from zoe_jax.evaluate.runner import ImageResult, depth_of_domain, evaluate_source, mean_metrics, model_network
+from zoe_jax.evaluate.runner import ImageResult, Network, depth_of_domain, evaluate_source, mean_metrics, model_network
 from zoe_jax.input.config import AugmentConfig, DataConfig, DatasetConfig
 from zoe_jax.input.run_data import open_data
 from zoe_jax.input.source import DataSource
@@ -27,6 +27,8 @@ class HeldOut:
     """What came out for every image; `predictors` are the model and the baselines."""
 
     model: DepthModel
+    network: Network
+    """The model as it was run, compiled for batches of BATCH_SIZE."""
     source: DataSource
     """The scenes."""
     by_predictor: dict[str, list[ImageResult]]
@@ -91,7 +93,7 @@ def evaluate_held_out(
     by_predictor = {
         name: list(evaluate_source(network, source, model.config, BATCH_SIZE)) for name, network in networks.items()
     }
-    return HeldOut(model, source, by_predictor)
+    return HeldOut(model, networks["model"], source, by_predictor)
 
 
 def _source(datasets: tuple[DatasetConfig, ...], data_dir: Path, model: ZoeDepthConfig) -> DataSource:
@@ -100,10 +102,10 @@ def _source(datasets: tuple[DatasetConfig, ...], data_dir: Path, model: ZoeDepth
     return data.validation
 
 
-def _statistics(source: DataSource, config: ZoeDepthConfig) -> list[DepthStatistics]:
+def _statistics(source: DataSource, config: ZoeDepthConfig) -> list[TrainingDepths]:
     assert config.head is not None
     statistics = [
-        DepthStatistics(*limits) for limits in zip(config.head.min_depth_m, config.head.max_depth_m, strict=True)
+        TrainingDepths(*limits) for limits in zip(config.head.min_depth_m, config.head.max_depth_m, strict=True)
     ]
     for batch in source.validation_batches(BATCH_SIZE, np.arange(BATCH_SIZE)):
         arrays = jax.tree.map(np.asarray, dict(batch.arrays))

@@ -8,12 +8,12 @@ import jax
 import numpy as np
 from PIL import Image
 
-from zoe_jax.evaluate.runner import model_network
+from zoe_jax.predict.images import eight_bits
 from zoe_jax.view.colormap import colorize
 from zoe_jax.view.report import Number, Picture, Report, Section, Table, line_figure, picture_of, write_report
 
 from .benchmarks.harness import machine
-from .held_out import BASELINES, METRICS, HeldOut
+from .held_out import BASELINES, BATCH_SIZE, METRICS, HeldOut
 
 PICTURES_PER_DOMAIN = 4
 ENLARGEMENT = 3
@@ -125,13 +125,15 @@ def _curves(run_dir: Path) -> list[Picture]:
 def _pictures(held_out: HeldOut, domain: str) -> Iterator[Picture]:
     """Every so many scenes of a domain, with the abs_rel of each."""
     index = held_out.domains.index(domain)
-    network = model_network(held_out.model.config, held_out.model.params)
     results = {result.id: result for result in held_out.by_predictor["model"]}
     shown = 0
-    for batch in held_out.source.validation_batches(PICTURES_PER_DOMAIN, np.arange(PICTURES_PER_DOMAIN)):
+    for batch in held_out.source.validation_batches(BATCH_SIZE, np.arange(BATCH_SIZE)):
         arrays = jax.tree.map(np.asarray, dict(batch.arrays))
-        depths_m, _ = network(batch.arrays)
-        for row in np.flatnonzero((arrays["domain"] == index) & arrays["example_mask"]):
+        rows = np.flatnonzero((arrays["domain"] == index) & arrays["example_mask"])
+        if not rows.size:
+            continue
+        depths_m, _ = held_out.network(batch.arrays)
+        for row in rows:
             if shown == PICTURES_PER_DOMAIN:
                 return
             shown += 1
@@ -146,7 +148,7 @@ def _strip(image: np.ndarray, truth_m: np.ndarray, depth_m: np.ndarray, valid: n
     everywhere = np.zeros_like(valid)
     error = np.abs(depth_m - truth_m) / np.where(valid, truth_m, 1)
     parts = [
-        image if image.dtype == np.uint8 else np.round(image * 255).astype(np.uint8),
+        eight_bits(image),
         colorize(truth_m, invalid_mask=~valid, **limits)[..., :3],
         colorize(depth_m, invalid_mask=everywhere, **limits)[..., :3],
         colorize(error, vmin=0, vmax=0.5, colormap="inferno", invalid_mask=~valid)[..., :3],

@@ -8,11 +8,10 @@ from typing import Any, cast
 
 import numpy as np
 import tensorflow_datasets as tfds
-from jaxtyping import UInt8
 from PIL import Image
 
 from zoe_jax.input.records import DepthMetadata, record_features
-from zoe_jax.predict.images import read_image
+from zoe_jax.predict.images import eight_bits, read_image
 
 from .check import CheckedPair, read_mask
 from .depth_files import PNG_BIT_DEPTH, read_depth
@@ -75,7 +74,9 @@ class _Examples:
     def _example(self, checked: CheckedPair) -> dict[str, Any]:
         config, pair = self.config, checked.pair
         example: dict[str, Any] = {"id": pair.id}
-        example["image"] = str(pair.image) if is_plain_rgb(pair.image) else Image.fromarray(_eight_bits(pair.image))
+        example["image"] = (
+            str(pair.image) if is_plain_rgb(pair.image) else Image.fromarray(eight_bits(read_image(pair.image)))
+        )
         if config.metadata.depth_units_per_m is not None:
             example["depth"] = str(pair.depth)
         else:
@@ -105,10 +106,3 @@ def is_plain_rgb(path: Path) -> bool:
         return False
     with path.open("rb") as file:
         return file.read(PNG_BIT_DEPTH.stop)[PNG_BIT_DEPTH][0] == 8
-
-
-def _eight_bits(path: Path) -> UInt8[np.ndarray, "h w 3"]:
-    pixels = read_image(path)
-    if pixels.dtype == np.uint8:
-        return pixels
-    return np.round(np.clip(pixels, 0, 1) * 255).astype(np.uint8)

@@ -12,8 +12,7 @@ from PIL import Image
 
 from zoe_jax.errors import ZoeJaxError
 from zoe_jax.input.prepare import PreparationError, Progress
-from zoe_jax.input.read_back import valid_depth
-from zoe_jax.input.records import DepthMetadata
+from zoe_jax.input.records import DepthMetadata, valid_depth
 from zoe_jax.input.summary import DepthStatistics, OddFile, SplitSummary
 from zoe_jax.predict.images import ImageError, read_image
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 from rich.console import Console
 from rich.table import Table
 
@@ -58,13 +59,45 @@ class Worker:
 
 
 def serve(operations: dict[str, Callable[..., dict[str, Any]]]) -> None:
-    """The other end of `Worker`: answers until standard input ends; whatever else is printed goes to standard error."""
+    """The other end of `Worker`: answers until standard input ends; whatever else is printed goes to standard error.
+
+    Every worker also answers `reset_peak` and `peak`.
+    """
+    operations = operations | {"reset_peak": reset_peak, "peak": peak}
     answers, sys.stdout = sys.stdout, sys.stderr
     for line in sys.stdin:
         request = json.loads(line)
         answer = operations[request.pop("operation")](**request)
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
+
+
+def reset_peak() -> dict[str, Any]:
+    """Forgets the peak of this process's resident memory so far; a device's cannot be forgotten."""
+    Path("/proc/self/clear_refs").write_text("5")
+    return {}
+
+
+def peak() -> dict[str, Any]:
+    """Peak of resident memory since `reset_peak`, or of the first device's, in bytes."""
+    of_device = jax.local_devices()[0].memory_stats() or {}
+    if "peak_bytes_in_use" in of_device:
+        return {"bytes": of_device["peak_bytes_in_use"]}
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return {"bytes": next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))}
+
+
+def peaks_alone(commands: Sequence[Sequence[str]], operation: str, **arguments: Any) -> dict[str, Any]:
+    """Memory that the second run of an operation takes in a process of its own: ours, then theirs, and the ratio."""
+    peaks = []
+    for command in commands:
+        worker = Worker(command)
+        worker.ask(operation, **arguments)
+        worker.ask("reset_peak")
+        worker.ask(operation, **arguments)
+        peaks.append(worker.ask("peak")["bytes"])
+        worker.close()
+    return {"ours": peaks[0], "theirs": peaks[1], "ratio": round(peaks[0] / peaks[1], 4)}
 
 
 def take_turns(ours: Callable[[], float], theirs: Callable[[], float], rounds: int) -> dict[str, Any]:

@@ -85,19 +85,6 @@ class OurZoeDepth:
             times.append(time.perf_counter() - started)
         return {"flops_per_s": 2 * size**3 / sorted(times)[2]}
 
-    def reset_peak(self) -> dict[str, Any]:
-        """Forgets the peak of resident memory so far; a device's cannot be forgotten."""
-        Path("/proc/self/clear_refs").write_text("5")
-        return {}
-
-    def peak(self) -> dict[str, Any]:
-        """Peak of resident memory since `reset_peak`, or of the device's, in bytes."""
-        statistics = jax.local_devices()[0].memory_stats() or {}
-        if "peak_bytes_in_use" in statistics:
-            return {"bytes": statistics["peak_bytes_in_use"]}
-        lines = Path("/proc/self/status").read_text().splitlines()
-        return {"bytes": next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))}
-
 
 def measure(folder: Path, image: Path, torch_python: str, dtype: str, batches: list[int], rounds: int) -> dict:
     """Forward, predict, compile and memory of both sides in one type of computation."""
@@ -135,15 +122,7 @@ def measure(folder: Path, image: Path, torch_python: str, dtype: str, batches: l
     ours.close()
     theirs.close()
     for batch in batches:
-        peaks = []
-        for command in commands:
-            worker = harness.Worker(command)
-            worker.ask("forward", batch=batch)
-            worker.ask("reset_peak")
-            worker.ask("forward", batch=batch)
-            peaks.append(worker.ask("peak")["bytes"])
-            worker.close()
-        result["memory"][str(batch)] = {"ours": peaks[0], "theirs": peaks[1], "ratio": round(peaks[0] / peaks[1], 4)}
+        result["memory"][str(batch)] = harness.peaks_alone(commands, "forward", batch=batch)
     return result
 
 
@@ -245,7 +224,7 @@ def _worker(arguments: list[str]) -> None:
     if options.once:
         model.predict()
     else:
-        names = ("facts", "forward", "predict", "matmul", "reset_peak", "peak")
+        names = ("facts", "forward", "predict", "matmul")
         harness.serve({name: getattr(model, name) for name in names})
 
 

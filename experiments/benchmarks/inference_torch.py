@@ -1,11 +1,7 @@
 """The other side of `inference.py`: transformers' ZoeDepth behind the same requests, without this project."""
 
 import argparse
-import json
-import resource
-import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,9 +9,10 @@ import transformers
 from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import ZoeDepthForDepthEstimation, ZoeDepthImageProcessor
+from worker_torch import MeasuredMemory, serve
 
 
-class TransformersZoeDepth:
+class TransformersZoeDepth(MeasuredMemory):
     """Answers requests with seconds; every time includes waiting for the result."""
 
     def __init__(self, checkpoint: str, dtype: str, image: str):
@@ -73,26 +70,6 @@ class TransformersZoeDepth:
         depth.float().cpu().numpy()
         return {"seconds": time.perf_counter() - started}
 
-    def reset_peak(self):
-        """Forgets the peak of memory so far."""
-        if self.device == "cuda":
-            torch.cuda.reset_peak_memory_stats()
-        Path("/proc/self/clear_refs").write_text("5")
-        return {}
-
-    def peak(self):
-        """Peak of resident memory, or of the device's, since `reset_peak`, in bytes."""
-        if self.device == "cuda":
-            return {"bytes": torch.cuda.max_memory_allocated()}
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmHWM"):
-                return {"bytes": int(line.split()[1]) * 1024}
-        return {"bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
-
-    def _wait(self):
-        if self.device == "cuda":
-            torch.cuda.synchronize()
-
 
 def main():
     """Serves requests, or with --once predicts one depth and ends."""
@@ -102,16 +79,15 @@ def main():
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--once", action="store_true")
     options = parser.parse_args()
-    answers, sys.stdout = sys.stdout, sys.stderr
     transformers.utils.logging.disable_progress_bar()
-    model = TransformersZoeDepth(options.checkpoint, options.dtype, options.image)
+
+    def make_side():
+        return TransformersZoeDepth(options.checkpoint, options.dtype, options.image)
+
     if options.once:
-        model.predict()
-        return
-    for line in sys.stdin:
-        request = json.loads(line)
-        answers.write(json.dumps(getattr(model, request.pop("operation"))(**request)) + "\n")
-        answers.flush()
+        make_side().predict()
+    else:
+        serve(make_side)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,7 @@
 """The other side of `input.py`: a torch DataLoader with Pillow, as the original's, behind the same requests."""
 
 import argparse
-import json
 import random
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +9,7 @@ import PIL
 import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset, RandomSampler
+from worker_torch import serve
 
 UNITS_PER_M = 1000.0
 
@@ -98,12 +97,7 @@ def main():
     parser.add_argument("--batch-size", type=int, required=True)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    answers, sys.stdout = sys.stdout, sys.stderr
-    loader = TorchLoader(options.folder, options.max_depth_m, options.batch_size)
-    for line in sys.stdin:
-        request = json.loads(line)
-        answers.write(json.dumps(getattr(loader, request.pop("operation"))(**request)) + "\n")
-        answers.flush()
+    serve(lambda: TorchLoader(options.folder, options.max_depth_m, options.batch_size))
 
 
 if __name__ == "__main__":

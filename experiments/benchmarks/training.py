@@ -71,19 +71,6 @@ class OurTraining:
         jax.block_until_ready((self.state, report))
         return {"seconds": time.perf_counter() - started, "loss": float(report.loss)}
 
-    def reset_peak(self) -> dict[str, Any]:
-        """Forgets the peak of resident memory so far; a device's cannot be forgotten."""
-        Path("/proc/self/clear_refs").write_text("5")
-        return {}
-
-    def peak(self) -> dict[str, Any]:
-        """Peak of resident memory since `reset_peak`, or of the device's, in bytes."""
-        statistics = jax.local_devices()[0].memory_stats() or {}
-        if "peak_bytes_in_use" in statistics:
-            return {"bytes": statistics["peak_bytes_in_use"]}
-        lines = Path("/proc/self/status").read_text().splitlines()
-        return {"bytes": next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))}
-
 
 def model_config(small: bool) -> ZoeDepthConfig:
     """What is trained, in float32."""
@@ -126,15 +113,7 @@ def measure(checkpoint: Path, torch_python: str, small: bool, dtype: str, batch_
     result["step"] = turns
     ours.close()
     theirs.close()
-    peaks = []
-    for command in commands:
-        worker = harness.Worker(command)
-        worker.ask("step")
-        worker.ask("reset_peak")
-        worker.ask("step")
-        peaks.append(worker.ask("peak")["bytes"])
-        worker.close()
-    result["memory"] = {"ours": peaks[0], "theirs": peaks[1], "ratio": round(peaks[0] / peaks[1], 4)}
+    result["memory"] = harness.peaks_alone(commands, "step")
     return result
 
 
@@ -183,7 +162,7 @@ def _worker(arguments: list[str]) -> None:
     parser.add_argument("--batch-size", type=int, required=True)
     options = parser.parse_args(arguments)
     training = OurTraining(options.small, options.batch_size, options.dtype)
-    harness.serve({name: getattr(training, name) for name in ("facts", "step", "reset_peak", "peak")})
+    harness.serve({name: getattr(training, name) for name in ("facts", "step")})
 
 
 if __name__ == "__main__":

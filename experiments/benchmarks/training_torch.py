@@ -2,22 +2,19 @@
 
 import argparse
 import contextlib
-import json
-import resource
-import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import torch
 import transformers
 from transformers import ZoeDepthForDepthEstimation
+from worker_torch import MeasuredMemory, serve
 
 TOTAL_STEPS = 1000
 LEARNING_RATE = 1.61e-4
 
 
-class TransformersTraining:
+class TransformersTraining(MeasuredMemory):
     """Answers requests with seconds; every time includes waiting for the result."""
 
     def __init__(self, checkpoint: str, batch_size: int, dtype: str, size: tuple[int, int]):
@@ -62,26 +59,6 @@ class TransformersTraining:
         self._wait()
         return {"seconds": time.perf_counter() - started, "loss": loss.item()}
 
-    def reset_peak(self):
-        """Forgets the peak of memory so far."""
-        if self.device == "cuda":
-            torch.cuda.reset_peak_memory_stats()
-        Path("/proc/self/clear_refs").write_text("5")
-        return {}
-
-    def peak(self):
-        """Peak of resident memory, or of the device's, since `reset_peak`, in bytes."""
-        if self.device == "cuda":
-            return {"bytes": torch.cuda.max_memory_allocated()}
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmHWM"):
-                return {"bytes": int(line.split()[1]) * 1024}
-        return {"bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
-
-    def _wait(self):
-        if self.device == "cuda":
-            torch.cuda.synchronize()
-
 
 def silog(prediction, truth, mask):
     """10 sqrt(var(g) + 0.15 mean(g)^2) over the valid pixels, g = ln(prediction) - ln(truth)."""
@@ -97,13 +74,8 @@ def main():
     parser.add_argument("--batch-size", type=int, required=True)
     parser.add_argument("--size", type=int, nargs=2, required=True)
     options = parser.parse_args()
-    answers, sys.stdout = sys.stdout, sys.stderr
     transformers.utils.logging.disable_progress_bar()
-    training = TransformersTraining(options.checkpoint, options.batch_size, options.dtype, tuple(options.size))
-    for line in sys.stdin:
-        request = json.loads(line)
-        answers.write(json.dumps(getattr(training, request.pop("operation"))(**request)) + "\n")
-        answers.flush()
+    serve(lambda: TransformersTraining(options.checkpoint, options.batch_size, options.dtype, tuple(options.size)))
 
 
 if __name__ == "__main__":

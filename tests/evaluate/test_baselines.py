@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from zoe_jax.config import preset
-from zoe_jax.evaluate.baselines import DepthStatistics
+from zoe_jax.evaluate.baselines import TrainingDepths
 from zoe_jax.evaluate.metrics import DepthMetrics
 from zoe_jax.evaluate.runner import depth_of_domain, evaluate_source, mean_metrics
 from zoe_jax.input.in_memory import InMemorySource
@@ -15,14 +15,14 @@ VALID = RANDOM.random((5, 4, 6)) < 0.7
 
 
 @pytest.fixture
-def statistics() -> DepthStatistics:
-    statistics = DepthStatistics(1e-3, 10.0)
+def statistics() -> TrainingDepths:
+    statistics = TrainingDepths(1e-3, 10.0)
     for depth_m, valid in zip(DEPTH_M, VALID, strict=True):
         statistics.add(depth_m, valid)
     return statistics
 
 
-def test_no_constant_has_less_abs_rel_than_the_best(statistics: DepthStatistics) -> None:
+def test_no_constant_has_less_abs_rel_than_the_best(statistics: TrainingDepths) -> None:
     def mean_abs_rel(constant_m: float) -> float:
         images = zip(DEPTH_M, VALID, strict=True)
         return float(np.mean([np.mean(np.abs(constant_m - d[v]) / d[v]) for d, v in images]))
@@ -33,7 +33,7 @@ def test_no_constant_has_less_abs_rel_than_the_best(statistics: DepthStatistics)
     assert mean_abs_rel(best) <= min(map(mean_abs_rel, others)) * 1.001
 
 
-def test_the_median_map_ignores_invalid_pixels(statistics: DepthStatistics) -> None:
+def test_the_median_map_ignores_invalid_pixels(statistics: TrainingDepths) -> None:
     statistics.add(np.full((4, 6), 1000.0, np.float32), np.zeros((4, 6), bool))
     median = statistics.median_map_m()
     expected = [[np.median(DEPTH_M[VALID[:, y, x], y, x]) for x in range(6)] for y in range(4)]
@@ -41,7 +41,7 @@ def test_the_median_map_ignores_invalid_pixels(statistics: DepthStatistics) -> N
 
 
 def test_a_pixel_that_is_never_valid_gets_the_greatest_depth() -> None:
-    statistics = DepthStatistics(1e-3, 10.0)
+    statistics = TrainingDepths(1e-3, 10.0)
     valid = np.ones((2, 2), bool)
     valid[0, 1] = False
     statistics.add(np.full((2, 2), 3.0, np.float32), valid)

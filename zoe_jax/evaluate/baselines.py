@@ -1,7 +1,6 @@
 """Predictions that look at no image: what a model must beat to have learnt anything."""
 
 import warnings
-from collections.abc import Iterable
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -9,7 +8,7 @@ from jaxtyping import Bool, Float
 N_CANDIDATES = 256
 
 
-class DepthStatistics:
+class TrainingDepths:
     """What a training set says about depth before any image is seen, gathered image by image.
 
     Args:
@@ -40,16 +39,6 @@ class DepthStatistics:
         """The median of each pixel over the images that are valid there; `max_depth_m` where none is."""
         rows = (np.stack([depth_m[row] for depth_m in self._depths_m]) for row in range(len(self._depths_m[0])))
         return np.stack([_median_of_valid(row, self._max_depth_m) for row in rows])
-
-
-def statistics_of(
-    examples: Iterable[tuple[np.ndarray, np.ndarray]], min_depth_m: float, max_depth_m: float
-) -> DepthStatistics:
-    """Of pairs (depth_m, valid_mask)."""
-    statistics = DepthStatistics(min_depth_m, max_depth_m)
-    for depth_m, valid_mask in examples:
-        statistics.add(depth_m, valid_mask)
-    return statistics
 
 
 def _mean_abs_rel(constants_m: Float[np.ndarray, "c"], depth_m: Float[np.ndarray, "n"]) -> Float[np.ndarray, "c"]:

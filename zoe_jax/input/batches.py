@@ -91,7 +91,7 @@ class Part:
                 raise DataError(f"{self.name}, example {record.id}: {error}") from error
         if self.config.size is not None:
             sample = resized(sample, *self.config.size)
-        image = to_float(sample.image) if self.float_images and sample.image.dtype == np.uint8 else sample.image
+        image = to_float(sample.image) if self.float_images else sample.image
         return Row("" if filler else record.id, image, sample.depth_m, sample.valid_mask, domain, not filler)
 
     def _domain(self, record: Record) -> int:

@@ -9,11 +9,10 @@ from typing import Any, cast
 
 import numpy as np
 import tensorflow_datasets as tfds
-from jaxtyping import Bool, Float32
 from PIL import Image
 
 from zoe_jax.input.prepare import PreparationError, Progress
-from zoe_jax.input.records import DepthMetadata
+from zoe_jax.input.records import DepthMetadata, depth_in_metres, valid_depth
 from zoe_jax.input.summary import DepthStatistics, SplitSummary
 
 RECORDS_AT_ONCE = 16
@@ -71,19 +70,6 @@ def _read_record(
     if mask is not None:
         valid &= mask.reshape(height, width) != 0
     return (height, width), DepthStatistics.of(depth_m, valid), _digest(record)
-
-
-def depth_in_metres(depth: np.ndarray, metadata: DepthMetadata) -> Float32[np.ndarray, "h w"]:
-    """Stored depth, [h, w] or [h, w, 1], in metres."""
-    depth = depth.reshape(depth.shape[:2])
-    if metadata.depth_units_per_m is None:
-        return depth.astype(np.float32, copy=False)
-    return depth.astype(np.float32) / np.float32(metadata.depth_units_per_m)
-
-
-def valid_depth(depth_m: Float32[np.ndarray, "h w"], metadata: DepthMetadata) -> Bool[np.ndarray, "h w"]:
-    """Where depth is within the data set's range; NaN is not."""
-    return (depth_m > metadata.min_depth_m) & (depth_m < metadata.max_depth_m)
 
 
 def _digest(record: dict[str, Any]) -> bytes:

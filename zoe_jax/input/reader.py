@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float32, UInt8
 
 from zoe_jax.config import ConfigError
 from zoe_jax.input.prepare import default_data_dir, preparation_names
-from zoe_jax.input.records import DepthMetadata
+from zoe_jax.input.records import DepthMetadata, depth_in_metres
 from zoe_jax.input.source import DataError
 
 RGB = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
@@ -152,9 +152,8 @@ class PreparedReader:
         return self._evaluation_order
 
     def _depth_m(self, stored: Any) -> Float32[np.ndarray, "H W"]:
-        units_per_m = self.metadata.depth_units_per_m
-        if units_per_m is not None:
-            return np.divide(_decode(stored, "depth", cv2.IMREAD_UNCHANGED), np.float32(units_per_m), dtype=np.float32)
+        if self.metadata.depth_units_per_m is not None:
+            return depth_in_metres(_decode(stored, "depth", cv2.IMREAD_UNCHANGED), self.metadata)
         height, width = stored["shape"]
         return np.frombuffer(zlib.decompress(stored["value"]), np.float32).reshape(height, width)
 

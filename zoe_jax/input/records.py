@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import tensorflow_datasets as tfds
+from jaxtyping import Bool, Float32
 
 from zoe_jax.config import ConfigError
 
@@ -62,3 +63,16 @@ def record_features(
     if intrinsics:
         features["intrinsics"] = tfds.features.Tensor(shape=(4,), dtype=np.float32)
     return tfds.features.FeaturesDict(features)
+
+
+def depth_in_metres(depth: np.ndarray, metadata: DepthMetadata) -> Float32[np.ndarray, "h w"]:
+    """Stored depth, [h, w] or [h, w, 1], in metres."""
+    depth = depth.reshape(depth.shape[:2])
+    if metadata.depth_units_per_m is None:
+        return depth.astype(np.float32, copy=False)
+    return np.divide(depth, np.float32(metadata.depth_units_per_m), dtype=np.float32)
+
+
+def valid_depth(depth_m: Float32[np.ndarray, "h w"], metadata: DepthMetadata) -> Bool[np.ndarray, "h w"]:
+    """Where depth is within the data set's range; NaN is not."""
+    return (depth_m > metadata.min_depth_m) & (depth_m < metadata.max_depth_m)

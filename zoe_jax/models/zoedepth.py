@@ -100,8 +100,6 @@ class ZoeDepth(nn.Module):
 
     def at_image_size(self, depth: Float[Array, "b H W"], images: Float[Array, "b h w 3"]) -> Float[Array, "b h w"]:
         """Resized where the decoder's output stride is not 1."""
-        if self.config.decoder.output_stride == 1:
-            return depth
         _, height, width, _ = images.shape
         return resize_bilinear_align_corners(depth[..., None], (height, width))[..., 0]
 

@@ -40,6 +40,11 @@ def read_image(source: ImageSource) -> ImageArray:
     return _from_array(np.asarray(source), "an image array")
 
 
+def eight_bits(pixels: ImageArray) -> UInt8[np.ndarray, "height width 3"]:
+    """The image as bytes: floats in [0, 1] are rounded to the nearest of 256 levels."""
+    return pixels if pixels.dtype == np.uint8 else np.round(np.clip(pixels, 0, 1) * 255).astype(np.uint8)
+
+
 def _from_file(path: str) -> ImageArray:
     try:
         with Image.open(path) as image:

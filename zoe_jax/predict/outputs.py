@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from jaxtyping import Float, UInt8, UInt16
+from jaxtyping import Float, UInt16
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from zoe_jax.errors import ZoeJaxError
-from zoe_jax.predict.images import read_image
+from zoe_jax.predict.images import eight_bits, read_image
 from zoe_jax.predict.predictor import Prediction
 from zoe_jax.view.colormap import INVALID_DEPTH, check_colormap, color_range, colorize
 from zoe_jax.view.panel import panel
@@ -116,7 +116,7 @@ def write_outputs(
             write_png(path, colorize(depth_m, vmin=low, vmax=high, colormap=options.colormap), {**facts, **details})
         elif kind == "panel":
             details = color_facts
-            picture = panel(_bytes(read_image(source)), depth_m, vmin=low, vmax=high, colormap=options.colormap)
+            picture = panel(eight_bits(read_image(source)), depth_m, vmin=low, vmax=high, colormap=options.colormap)
             write_png(path, picture, {**facts, **details})
         else:
             text = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
@@ -145,7 +145,3 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], Any]) -> None:
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
-
-
-def _bytes(pixels: np.ndarray) -> UInt8[np.ndarray, "height width 3"]:
-    return pixels if pixels.dtype == np.uint8 else np.round(np.clip(pixels, 0, 1) * 255).astype(np.uint8)

@@ -82,8 +82,9 @@ class Experiment:
 
 
 FREE_FIELDS = ("sharding", "keep_latest", "keep_best", "log_every", "image_panels", "init", "init_part")
-FREE_FIELDS_OF_DATA = ("data_dir", "needs", "workers", "prefetch")
 """Fields that may change when a run goes on: they decide where it runs and what is kept, or were used at its start."""
+FREE_FIELDS_OF_DATA = ("data_dir", "needs", "workers", "prefetch")
+"""The same of `Experiment.data`: they have no influence on what is read."""
 
 
 def differences(before: Experiment, after: Experiment) -> list[str]:

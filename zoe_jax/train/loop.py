@@ -22,6 +22,7 @@ from zoe_jax.errors import ZoeJaxError
 from zoe_jax.evaluate.metrics import mean_over_images
 from zoe_jax.input.run_data import open_data
 from zoe_jax.input.source import Batch, DataSource, HostBatch, RunData
+from zoe_jax.predict.images import eight_bits
 from zoe_jax.train.checkpoint import DataPosition, RunCheckpoints
 from zoe_jax.train.experiment import Experiment
 from zoe_jax.train.flops import count_flops, peak_flops_of_all
@@ -170,8 +171,7 @@ def _log_panels(logs: RunLog, step: int, batch: HostBatch, report: ValidationRep
     shards = {shard.index[0].start or 0: shard.data for shard in report.metric_depth.addressable_shards}
     depth_m = np.concatenate([np.asarray(shards[start]) for start in sorted(shards)])
     for i in range(min(most, int(np.sum(batch.arrays["example_mask"])))):
-        image = np.asarray(batch.arrays["image"][i])
-        image = image if image.dtype == np.uint8 else np.round(image * 255).astype(np.uint8)
+        image = eight_bits(np.asarray(batch.arrays["image"][i]))
         height, width = depth_m[i].shape
         image = np.asarray(Image.fromarray(image).resize((width, height)))
         logs.picture(step, f"validation/{i}", panel(image, depth_m[i]))
