@@ -2,15 +2,19 @@
 # brought up to date whenever a pinned version or the project's own metadata changes.
 #
 #   make quickstart            render a world, train on it, evaluate, predict: runs/quickstart/report.html
+#   make study                 the paper's ablations in miniature, over seeds: experiments/results/study_cpu.md
 #   make test                  lint and the quick tests
 #   make test-full             the long tests
+#   make beam-test             preparation on Apache Beam, in an environment of its own
 #   make test PYTHON=python3.12 VENV=.venv-3.12      another interpreter, beside the first
 #   make test-full PYTEST_ARGS="-k huggingface"      some of the tests
 
 PYTHON ?= python3
 VENV ?= .venv
+BEAM_VENV ?= .venv-beam
 PYTEST_ARGS ?=
 QUICKSTART_ARGS ?=
+STUDY_ARGS ?=
 # Quick tests spend their time compiling, each on one core; the true-size ones run one at a time.
 WORKERS ?= 2
 TORCH_PYTHON ?= $(BIN)/python
@@ -20,7 +24,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test test-full scaling benchmarks lint format coverage wheel pins clean distclean
+.PHONY: help setup quickstart study test test-full beam-test scaling benchmarks lint format coverage wheel pins clean distclean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -40,11 +44,27 @@ $(INSTALLED): requirements.txt pyproject.toml setup.py
 quickstart: $(INSTALLED)
 	$(BIN)/python -m zoe_jax_experiments.quickstart $(QUICKSTART_ARGS)
 
+# What is finished under runs/study is not repeated; what was interrupted goes on.
+study: $(INSTALLED)
+	$(BIN)/python -m zoe_jax_experiments.study $(STUDY_ARGS)
+
 test: lint
 	$(BIN)/python -m pytest -m "not slow" --numprocesses $(WORKERS) --dist loadfile $(PYTEST_ARGS)
 
 test-full: $(INSTALLED)
 	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
+
+beam-test: $(BEAM_VENV)/.installed
+	$(BEAM_VENV)/bin/python -m pytest tests/data/test_beam.py $(PYTEST_ARGS)
+
+# Beam caps packages that requirements.txt has newer, hence pins and an environment of its own.
+$(BEAM_VENV)/.installed: requirements-beam.txt pyproject.toml setup.py
+	$(PYTHON) -m venv $(BEAM_VENV)
+	$(BEAM_VENV)/bin/python -m pip install -qq $$(grep '^setuptools==' requirements-beam.txt)
+	$(BEAM_VENV)/bin/python -m pip install -qq --no-build-isolation --requirement requirements-beam.txt
+	$(BEAM_VENV)/bin/python -m pip install -qq --no-build-isolation --no-deps --editable .
+	$(BEAM_VENV)/bin/python -m pip check
+	@touch $@
 
 # The true-size training step lowered for 8, 64 and 256 simulated devices: experiments/results/scaling.json.
 scaling: $(INSTALLED)
@@ -85,10 +105,16 @@ pins:
 	@{ sed -n '/^#/!q;p' requirements.txt; build/pins/bin/python -m pip freeze --all --exclude pip --exclude zoe_jax; } > build/requirements.txt
 	mv build/requirements.txt requirements.txt
 	rm -rf build/pins
+	$(PYTHON) -m venv build/pins
+	build/pins/bin/python -m pip install --quiet --upgrade pip setuptools
+	build/pins/bin/python -m pip install --quiet --editable '.[beam,h5]' beartype hypothesis pytest
+	@{ sed -n '/^#/!q;p' requirements-beam.txt; build/pins/bin/python -m pip freeze --all --exclude pip --exclude zoe_jax; } > build/requirements.txt
+	mv build/requirements.txt requirements-beam.txt
+	rm -rf build/pins
 
 clean:
 	rm -rf build dist *.egg-info htmlcov .coverage .coverage.* .hypothesis .import_linter_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -not -path './.venv*' -prune -exec rm -rf {} +
 
 distclean: clean
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(BEAM_VENV)

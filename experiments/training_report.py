@@ -9,10 +9,10 @@ import numpy as np
 from PIL import Image
 
 from zoe_jax.predict.images import eight_bits
+from zoe_jax.provenance import machine
 from zoe_jax.view.colormap import colorize
 from zoe_jax.view.report import Number, Picture, Report, Section, Table, line_figure, picture_of, write_report
 
-from .benchmarks.harness import machine
 from .held_out import BASELINES, BATCH_SIZE, METRICS, HeldOut
 
 PICTURES_PER_DOMAIN = 4
@@ -38,11 +38,9 @@ def write_training_report(
             "Scenes it has not seen",
             "Means over images. The baselines look at no image: the constant of least abs_rel on the training scenes, "
             "and the median of each pixel over them.",
-            tables=[_table(held_out, domain) for domain in held_out.domains],
+            tables=[_table(held_out, domain) for domain in held_out.datasets],
         ),
-        Section(
-            "Router", "Images by label (rows) and by the head that the router chose.", tables=[_confusion(held_out)]
-        ),
+        *_router(held_out),
         Section("Training", pictures=_curves(run_dir)),
         *(
             Section(
@@ -51,7 +49,7 @@ def write_training_report(
                 "share their colours; grey has no truth.",
                 pictures=list(_pictures(held_out, domain)),
             )
-            for domain in held_out.domains
+            for domain in held_out.datasets
         ),
         Section(
             "A photograph",
@@ -78,13 +76,14 @@ def write_training_report(
 
 def _numbers(held_out: HeldOut) -> list[Number]:
     numbers = []
-    for domain in held_out.domains:
+    for domain in held_out.datasets:
         model, baseline = held_out.metrics("model", domain), held_out.best_baseline(domain)
         numbers += [
             Number(f"{domain}: abs_rel", f"{model.abs_rel:.3f}", f"{baseline['abs_rel']:.3f} without looking"),
             Number(f"{domain}: delta1", f"{model.delta1:.3f}", f"{baseline['delta1']:.3f} without looking"),
         ]
-    return [*numbers, Number("router accuracy", f"{100 * held_out.router_accuracy:.1f} %")]
+    accuracy = held_out.router_accuracy
+    return numbers if accuracy is None else [*numbers, Number("router accuracy", f"{100 * accuracy:.1f} %")]
 
 
 def _table(held_out: HeldOut, domain: str) -> Table:
@@ -96,9 +95,12 @@ def _table(held_out: HeldOut, domain: str) -> Table:
     return Table((domain, *(units.get(metric, metric) for metric in METRICS)), rows, strong_rows=(0,))
 
 
-def _confusion(held_out: HeldOut) -> Table:
-    rows = [[name, *counts] for name, counts in zip(held_out.domains, held_out.confusion().tolist(), strict=True)]
-    return Table(("label", *held_out.domains), rows)
+def _router(held_out: HeldOut) -> list[Section]:
+    if held_out.router_accuracy is None:
+        return []
+    rows = [[name, *counts] for name, counts in zip(held_out.datasets, held_out.confusion().tolist(), strict=True)]
+    text = "Images by data set (rows) and by the head that the router chose."
+    return [Section("Router", text, tables=[Table(("data set", *held_out.heads), rows)])]
 
 
 def _curves(run_dir: Path) -> list[Picture]:
@@ -124,10 +126,10 @@ def _curves(run_dir: Path) -> list[Picture]:
 
 def _pictures(held_out: HeldOut, domain: str) -> Iterator[Picture]:
     """Every so many scenes of a domain, with the abs_rel of each."""
-    index = held_out.domains.index(domain)
-    results = {result.id: result for result in held_out.by_predictor["model"]}
+    index = held_out.datasets.index(domain)
+    results = {result.id: result for result in held_out.by_model}
     shown = 0
-    for batch in held_out.source.validation_batches(BATCH_SIZE, np.arange(BATCH_SIZE)):
+    for batch in held_out.scenes.source.validation_batches(BATCH_SIZE, np.arange(BATCH_SIZE)):
         arrays = jax.tree.map(np.asarray, dict(batch.arrays))
         rows = np.flatnonzero((arrays["domain"] == index) & arrays["example_mask"])
         if not rows.size:

@@ -109,7 +109,7 @@ def test_the_wheel_holds_the_three_packages_whole_and_nothing_else(sources: Path
     expected = {
         f"{package}/{path.relative_to(sources / folder).as_posix()}"
         for package, folder in PACKAGE_FOLDERS.items()
-        for pattern in ("*.py", "py.typed", "results/*.json", "*.j2")
+        for pattern in ("*.py", "py.typed", "results/*.json", "evaluate/*.json", "*.j2")
         for path in (sources / folder).rglob(pattern)
     }
     built = run(

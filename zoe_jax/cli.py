@@ -12,6 +12,9 @@ import tyro
 from tyro.conf import OmitArgPrefixes, Positional
 
 from zoe_jax.errors import ZoeJaxError
+from zoe_jax.evaluate.command import EvaluateOptions
+from zoe_jax.evaluate.tables import TablesOptions
+from zoe_jax.input.hosts import Distribution
 from zoe_jax.predict.files import FileOptions, predict_files
 
 
@@ -113,6 +116,53 @@ class Predict:
 
 
 @dataclass(frozen=True)
+class Evaluate:
+    """Depth of checkpoints against the truth, on the data sets of the paper and your own: table, JSON, CSV, HTML."""
+
+    checkpoints: Annotated[Positional[tuple[str, ...]], tyro.conf.arg(metavar="CHECKPOINT")]
+    """Checkpoints of any layout, runs, URLs; NAME=CHECKPOINT gives one another name in the report."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Type of computation."""
+    options: OmitArgPrefixes[EvaluateOptions] = field(default_factory=EvaluateOptions)
+    model: OmitArgPrefixes[ModelOptions] = field(default_factory=ModelOptions)
+    distribution: OmitArgPrefixes[Distribution] = field(default_factory=Distribution)
+
+    def run(self) -> int:
+        """Evaluates, prints a table; 1 if a record is damaged or a prediction is not finite."""
+        from zoe_jax.depth_model import load
+        from zoe_jax.evaluate.command import checkpoint_names, evaluate, summary_table
+        from zoe_jax.input.command import progress_bar
+        from zoe_jax.input.hosts import join_other_hosts
+
+        join_other_hosts(self.distribution)
+        given = self.model
+
+        def load_model(source: str) -> Any:
+            model = load(source, given.preset, given.overrides(), self.dtype, sha256=given.sha256, step=given.step)
+            return model.config, model.params
+
+        finished = evaluate(checkpoint_names(self.checkpoints), load_model, self.options, progress_bar)
+        _say(summary_table(finished, self.options))
+        return finished.exit_status
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The paper's Tables 1-4 with what was measured in their cells: Markdown, LaTeX, HTML."""
+
+    options: OmitArgPrefixes[TablesOptions]
+
+    def run(self) -> int:
+        """Writes the tables, and says where."""
+        from zoe_jax.evaluate.tables import write_tables
+
+        options = self.options
+        for path in write_tables(options.results, options.output_dir, options.formats, options.row):
+            _say(str(path))
+        return 0
+
+
+@dataclass(frozen=True)
 class Prepare:
     """Turn a data set, such as a folder of your own images and depth, into records to train on. --help lists them."""
 
@@ -158,6 +208,8 @@ Command = (
     Annotated[Convert, tyro.conf.subcommand("convert")]
     | Annotated[Inspect, tyro.conf.subcommand("inspect")]
     | Annotated[Predict, tyro.conf.subcommand("predict")]
+    | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+    | Annotated[Tables, tyro.conf.subcommand("tables")]
     | Annotated[Prepare, tyro.conf.subcommand("prepare")]
     | Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[ExportParams, tyro.conf.subcommand("export-params")]

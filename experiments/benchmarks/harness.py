@@ -1,10 +1,7 @@
 """What the benchmarks share: workers that take turns, ratios of one interleaved run, and the record of a run."""
 
-import datetime
-import importlib.metadata
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -114,34 +111,6 @@ def take_turns(ours: Callable[[], float], theirs: Callable[[], float], rounds: i
         "ratio_min": round(min(ratios), 4),
         "ratio_max": round(max(ratios), 4),
     }
-
-
-def machine() -> dict[str, Any]:
-    """Processor, cores, memory, commit and versions: what a number is worth nothing without."""
-    facts = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
-    models = [line.split(":", 1)[1].strip() for line in facts.splitlines() if line.startswith("model name")]
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    versions = {}
-    for package in ("jax", "jaxlib", "flax", "optax", "numpy"):
-        versions[package] = importlib.metadata.version(package)
-    return {
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "commit": commit(),
-        "processor": models[0] if models else platform.processor(),
-        "cores": os.cpu_count(),
-        "memory_gib": round(memory / 2**30, 1),
-        "python": platform.python_version(),
-        "versions": versions,
-    }
-
-
-def commit() -> str:
-    """The commit of this checkout, marked where files differ from it; "unknown" outside a checkout."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
 
 
 def write_result(name: str, result: dict[str, Any]) -> Path:

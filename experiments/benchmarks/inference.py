@@ -26,6 +26,7 @@ import zoe_jax
 from zoe_jax.convert.checkpoint import Checkpoint, write_checkpoint
 from zoe_jax.convert.orbax_folder import Origin
 from zoe_jax.models.zoedepth import forward
+from zoe_jax.provenance import machine
 
 from . import harness
 
@@ -197,7 +198,7 @@ def main() -> None:
         del params
         image = folder / "image.png"
         _write_image(image)
-        result: dict[str, Any] = {"machine": harness.machine(), "preset": options.preset, "by_dtype": {}}
+        result: dict[str, Any] = {"machine": machine(), "preset": options.preset, "by_dtype": {}}
         for dtype in ("float32", "bfloat16") if on_gpu else ("float32",):
             batches = [1, 4, 16, 64] if on_gpu else [1, 4]
             measured = measure(folder, image, options.torch_python, dtype, batches, options.rounds)

@@ -39,6 +39,7 @@ from zoe_jax.input.config import AugmentConfig, DatasetConfig
 from zoe_jax.input.pipeline import Pipeline
 from zoe_jax.input.reader import PreparedReader
 from zoe_jax.input.source import HostBatch
+from zoe_jax.provenance import machine
 
 from . import harness
 from .input_data import MAX_DEPTH_M, ZoeNyuSize, write_files
@@ -188,7 +189,7 @@ def main() -> None:
         folder = Path(name)
         files, data_dir = folder / "files", folder / "data"
         files.mkdir()
-        result: dict[str, Any] = {"machine": harness.machine(), "bytes": write_files(files, options.examples)}
+        result: dict[str, Any] = {"machine": machine(), "bytes": write_files(files, options.examples)}
         tfds.disable_progress_bar()
         ZoeNyuSize(files, data_dir=str(data_dir)).download_and_prepare()
         shape = ["--batch-size", str(BATCH_SIZE), "--max-depth-m", str(MAX_DEPTH_M)]

@@ -24,6 +24,7 @@ from jax.sharding import NamedSharding
 
 from zoe_jax.config import override, preset
 from zoe_jax.models.zoedepth import init
+from zoe_jax.provenance import machine
 from zoe_jax.train.objective import ObjectiveConfig
 from zoe_jax.train.optimizer import OptimizerConfig
 from zoe_jax.train.sharding import FSDP, ShardingConfig, make_mesh, make_shardings
@@ -31,7 +32,7 @@ from zoe_jax.train.state import init_state
 from zoe_jax.train.step import make_train_step
 
 from .collectives import collectives
-from .harness import machine, print_table, write_result
+from .harness import print_table, write_result
 
 MESHES = ((8, 8), (64, 8), (64, 64), (256, 64))
 """(devices, devices along fsdp)."""

@@ -25,6 +25,7 @@ from zoe_jax.config import BeitConfig, DptConfig, FloatType, ZoeDepthConfig, pre
 from zoe_jax.convert.checkpoint import Checkpoint, write_checkpoint
 from zoe_jax.convert.orbax_folder import Origin
 from zoe_jax.models.zoedepth import Params
+from zoe_jax.provenance import machine
 from zoe_jax.train.objective import ObjectiveConfig
 from zoe_jax.train.optimizer import OptimizerConfig
 from zoe_jax.train.state import init_state
@@ -129,7 +130,7 @@ def main() -> None:
     on_gpu = jax.default_backend() == "gpu"
     config = model_config(small=not on_gpu)
     batch_size = options.batch_size or (16 if on_gpu else 4)
-    result: dict[str, Any] = {"machine": harness.machine(), "by_dtype": {}}
+    result: dict[str, Any] = {"machine": machine(), "by_dtype": {}}
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = Path(folder) / "checkpoint"
         write_checkpoint(Checkpoint(config, initial_params(config), {}, Origin()), checkpoint, "huggingface")

@@ -5,8 +5,8 @@ import pytest
 
 from zoe_jax.config import preset
 from zoe_jax.evaluate.baselines import TrainingDepths
+from zoe_jax.evaluate.compare import depth_of_domain, evaluate_source, mean_metrics
 from zoe_jax.evaluate.metrics import DepthMetrics
-from zoe_jax.evaluate.runner import depth_of_domain, evaluate_source, mean_metrics
 from zoe_jax.input.in_memory import InMemorySource
 
 RANDOM = np.random.default_rng(0)
@@ -72,7 +72,7 @@ def test_images_without_truth_do_not_count_in_the_mean() -> None:
     def of(abs_rel: float) -> DepthMetrics:
         return DepthMetrics(*(abs_rel for _ in DepthMetrics._fields))
 
-    from zoe_jax.evaluate.runner import ImageResult
+    from zoe_jax.evaluate.compare import ImageResult
 
     results = [
         ImageResult("a", 0, 0, of(0.2)),

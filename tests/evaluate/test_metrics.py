@@ -13,13 +13,7 @@ from zoe_jax.evaluate.metrics import (
     mean_over_images,
     zero_sums,
 )
-from zoe_jax.evaluate.validity import (
-    garg_crop,
-    kitti_eigen_crop,
-    nyu_eigen_crop,
-    prediction_for_evaluation,
-    valid_depth_mask,
-)
+from zoe_jax.evaluate.validity import crop_mask, prediction_for_evaluation, valid_depth_mask
 
 ORIGINAL_NAMES = {
     "a1": "delta1",
@@ -71,9 +65,9 @@ def evaluated(case):
     size = truth.shape[1:]
     valid = valid_depth_mask(truth, low, high)
     if settings["garg_crop"]:
-        valid &= garg_crop(*size)
+        valid &= crop_mask("garg", *size)
     elif settings["eigen_crop"]:
-        valid &= kitti_eigen_crop(*size) if settings.get("dataset") == "kitti" else nyu_eigen_crop(*size)
+        valid &= crop_mask("kitti_eigen" if settings.get("dataset") == "kitti" else "nyu_eigen", *size)
     metrics = jitted(prediction_for_evaluation(prediction, size, low, high), truth, valid)
     return metrics, batch_sums(metrics, valid)
 

@@ -2,13 +2,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from zoe_jax.evaluate.validity import (
-    garg_crop,
-    kitti_eigen_crop,
-    nyu_eigen_crop,
-    prediction_for_evaluation,
-    valid_depth_mask,
-)
+from zoe_jax.evaluate.validity import crop_mask, prediction_for_evaluation, valid_depth_mask
 
 
 def box(mask):
@@ -19,15 +13,15 @@ def box(mask):
 
 def test_boxes_of_a_kitti_image():
     # int(share * side), by hand, for the 352 x 1216 centre crop that KITTI is evaluated on
-    assert box(garg_crop(352, 1216)) == (143, 349, 43, 1172)
-    assert box(kitti_eigen_crop(352, 1216)) == (117, 321, 43, 1172)
+    assert box(crop_mask("garg", 352, 1216)) == (143, 349, 43, 1172)
+    assert box(crop_mask("kitti_eigen", 352, 1216)) == (117, 321, 43, 1172)
 
 
 def test_the_nyu_box_is_in_pixels_of_the_upper_left_corner():
-    assert box(nyu_eigen_crop(480, 640)) == (45, 471, 41, 601)
-    assert box(nyu_eigen_crop(768, 1024)) == (45, 471, 41, 601)
-    assert box(nyu_eigen_crop(300, 400)) == (45, 300, 41, 400)
-    assert not nyu_eigen_crop(40, 40).any()
+    assert box(crop_mask("nyu_eigen", 480, 640)) == (45, 471, 41, 601)
+    assert box(crop_mask("nyu_eigen", 768, 1024)) == (45, 471, 41, 601)
+    assert box(crop_mask("nyu_eigen", 300, 400)) == (45, 300, 41, 400)
+    assert not crop_mask("nyu_eigen", 40, 40).any()
 
 
 def test_bounds_are_excluded_and_nan_is_invalid():

@@ -11,11 +11,12 @@ import jax
 import numpy as np
 
 from zoe_jax.config import DptConfig, ZoeDepthConfig, override, preset
+from zoe_jax.input.placement import local_rows, put, put_batch
 from zoe_jax.input.source import Batch
 from zoe_jax.models.zoedepth import init
 from zoe_jax.train.objective import ObjectiveConfig
 from zoe_jax.train.optimizer import OptimizerConfig
-from zoe_jax.train.sharding import ShardingConfig, local_rows, make_mesh, make_shardings, put, put_batch
+from zoe_jax.train.sharding import ShardingConfig, make_mesh, make_shardings
 from zoe_jax.train.state import init_state
 from zoe_jax.train.step import make_train_step
 

@@ -12,8 +12,9 @@ import pytest
 from tests.train import tiny
 from zoe_jax.config import ConfigError
 from zoe_jax.input.config import DatasetConfig
+from zoe_jax.input.hosts import Distribution, join_other_hosts
 from zoe_jax.train import command, initial
-from zoe_jax.train.command import Distribution, Train, join_other_hosts, parse_train
+from zoe_jax.train.command import Train, parse_train
 from zoe_jax.train.dry_run import describe_run
 from zoe_jax.train.experiment import find_experiment
 from zoe_jax.train.loop import Finished

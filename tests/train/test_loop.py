@@ -25,13 +25,14 @@ from zoe_jax.convert.errors import CheckpointError
 from zoe_jax.input.config import AugmentConfig, DataConfig, DatasetConfig
 from zoe_jax.input.in_memory import InMemorySource
 from zoe_jax.input.pipeline import Pipeline
+from zoe_jax.input.placement import put
 from zoe_jax.input.source import HostBatch, RunData
 from zoe_jax.train import initial, loop
 from zoe_jax.train.checkpoint import read_run
 from zoe_jax.train.experiment import Experiment
 from zoe_jax.train.logs import RunLog
 from zoe_jax.train.loop import Finished, NonFiniteError, train
-from zoe_jax.train.sharding import Shardings, make_mesh, make_shardings, put
+from zoe_jax.train.sharding import Shardings, make_mesh, make_shardings
 from zoe_jax.train.state import TrainState
 
 EXPERIMENT = tiny.experiment_nk(validate_every=6, checkpoint_every=4)

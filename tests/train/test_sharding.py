@@ -8,17 +8,10 @@ from jax.sharding import AbstractMesh, AxisType, NamedSharding, PartitionSpec
 
 from tests.train.run_steps import OBJECTIVE, OPTIMIZER, model_config
 from zoe_jax.config import PRESETS, ConfigError, preset
+from zoe_jax.input.placement import local_rows, put, put_batch
 from zoe_jax.models.zoedepth import Params, init
 from zoe_jax.train.path_rules import PathRuleError
-from zoe_jax.train.sharding import (
-    ShardingConfig,
-    local_rows,
-    make_mesh,
-    make_shardings,
-    parameter_shardings,
-    put,
-    put_batch,
-)
+from zoe_jax.train.sharding import ShardingConfig, make_mesh, make_shardings, parameter_shardings
 from zoe_jax.train.state import TrainState, init_state
 
 MESH = AbstractMesh((2, 4), ("data", "fsdp"), axis_types=(AxisType.Auto,) * 2)

@@ -1,85 +1,257 @@
-"""Every image of a source through a model, or a baseline, to its metrics."""
+"""One checkpoint on one data set: batches over all devices of all hosts, image by image into a log that survives."""
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+import logging
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jax.experimental import multihost_utils
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jaxtyping import Float
 
 from zoe_jax.config import ZoeDepthConfig
-from zoe_jax.evaluate.metrics import DepthMetrics, depth_metrics
-from zoe_jax.evaluate.validity import prediction_for_evaluation
-from zoe_jax.input.source import Batch, DataSource
-from zoe_jax.models.zoedepth import Params, forward, network_images
+from zoe_jax.evaluate.examples import Example, ExampleBatch, batches, count_batches, list_contents, make_example
+from zoe_jax.evaluate.measure import Measured, Predicted, measure, predict, predicted_depth
+from zoe_jax.evaluate.results import METRICS, EvaluationError, ImageOutcome, OutcomeLog, Status
+from zoe_jax.evaluate.rules import Rule
+from zoe_jax.input.placement import local_rows, put, put_batch
+from zoe_jax.input.prepare import Progress, silent
+from zoe_jax.input.reader import PreparedReader
+from zoe_jax.models.zoedepth import Params
+from zoe_jax.predict.geometry import Size
+from zoe_jax.predict.protocols import Plan, Protocol
 
-Network = Callable[[Batch], tuple[Float[Array, "b h w"], Int[Array, "b"]]]
-"""A batch to depth in metres and to the domain whose head made it."""
+log = logging.getLogger(__name__)
 
-
-class ImageResult(NamedTuple):
-    """What came out for one image."""
-
-    id: str
-    domain: int
-    """The label."""
-    routed: int
-    """The domain whose head made the depth."""
-    metrics: DepthMetrics
-    """Numbers; nan where the image has no valid pixel."""
+STATUSES: tuple[Status, ...] = get_args(Status)
+"""Hosts tell each other the place in here."""
+MAX_THREADS = 32
 
 
-def model_network(config: ZoeDepthConfig, params: Params) -> Network:
-    """The model under jit, each image by the head of the router's choice; images are resized to the network's size."""
+@dataclass(frozen=True)
+class RunOptions:
+    """How images go through a model; only `flip` has influence on what comes out."""
 
-    @jax.jit
-    def run(params: Params, images: Array) -> tuple[Array, Array]:
-        out = forward(config, params, network_images(config, images))
-        assert out.metric_depth is not None
-        return out.metric_depth, out.domain
-
-    return lambda batch: run(params, batch["image"])
-
-
-def depth_of_domain(depths_m: Sequence[Float[np.ndarray, "h w"]]) -> Network:
-    """A baseline: one depth map a domain, whatever the image shows."""
-    maps = jnp.stack([jnp.asarray(depth_m) for depth_m in depths_m])
-    return lambda batch: (maps[batch["domain"]], jnp.asarray(batch["domain"]))
+    batch_size: int
+    """Images at once, on all devices together."""
+    flip: bool = True
+    threads: int = field(default_factory=lambda: min(os.cpu_count() or 1, MAX_THREADS))
+    """That read and prepare images, on each host."""
+    profile: bool = False
+    """Wait for the devices after every stage, so that `Clock` tells them apart; otherwise they overlap."""
 
 
-def evaluate_source(
-    network: Network, source: DataSource, config: ZoeDepthConfig, batch_size: int = 16
-) -> Iterator[ImageResult]:
-    """The metrics of every image over its valid pixels, at the size of its truth.
+class Clock:
+    """Where the time goes."""
 
-    Predictions are clipped to the depth range of the image's domain in `config`.
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Counts the time inside for this stage."""
+        before = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - before
+
+
+class Evaluator:
+    """A model on all devices, ready for one data set after the other.
+
+    Args:
+        config: the architecture; without metric heads its relative depth is aligned to the truth, image by image.
+        params: of the model, held whole by every host.
+        protocol: how an image reaches the network and its depth comes back.
+        options: batches, threads, flip.
+
+    Raises:
+        ConfigError: the batch does not divide by the number of devices.
     """
-    assert config.head is not None
-    ranges = np.array([config.head.min_depth_m, config.head.max_depth_m], np.float32)
-    for batch in source.validation_batches(batch_size, np.arange(batch_size)):
-        arrays = batch.arrays
-        depth_m, routed = network(arrays)
-        low, high = (jnp.asarray(limit)[:, None, None] for limit in ranges[:, np.asarray(arrays["domain"])])
-        metrics = _metrics(depth_m, arrays["depth_m"], arrays["valid_mask"], low, high)
-        by_image = zip(*(np.asarray(values).tolist() for values in metrics), strict=True)
-        labels = (np.asarray(indices).tolist() for indices in (arrays["domain"], routed))
-        for name, domain, choice, values, real in zip(
-            batch.ids, *labels, by_image, np.asarray(arrays["example_mask"]), strict=True
-        ):
-            if real:
-                yield ImageResult(name, domain, choice, DepthMetrics(*values))
+
+    def __init__(self, config: ZoeDepthConfig, params: Params, protocol: Protocol, options: RunOptions) -> None:
+        mesh = jax.make_mesh((jax.device_count(),), ("data",), axis_types=(AxisType.Auto,))
+        self._rows_sharding = NamedSharding(mesh, PartitionSpec("data"))
+        self._rows = local_rows(self._rows_sharding, options.batch_size)
+        self._config, self._protocol, self._options = config, protocol, options
+        self._params = params if jax.device_count() == 1 else put(params, NamedSharding(mesh, PartitionSpec()))
+        self._compiled: dict[Any, Any] = {}
+        self.clock = Clock()
+
+    @property
+    def aligned(self) -> bool:
+        """Whether depth is relative, and aligned to the truth."""
+        return self._config.head is None
+
+    def plan(self, image_size: Size) -> Plan:
+        """The protocol's plan for an image size; see `Protocol.plan`."""
+        return self._protocol.plan(image_size, self._config.network_size)
+
+    def run(
+        self,
+        reader: PreparedReader,
+        rule: Rule,
+        outcomes: OutcomeLog,
+        progress: Progress = silent,
+        limit: int | None = None,
+    ) -> Sequence[ImageOutcome]:
+        """Evaluates what `outcomes` does not have yet, and returns all, in the order of ids.
+
+        Every host calls it with the same arguments, and a log of the same file.
+
+        Args:
+            reader: of the data set.
+            rule: what counts.
+            outcomes: what was found out before; it grows batch by batch.
+            progress: shows how far it is.
+            limit: only the first so many images, in the order of ids.
+
+        Raises:
+            EvaluationError: the data set's domain is none of a model that needs to be told.
+        """
+        contents = list_contents(reader, rule, self.plan)
+        wanted = sorted([*(entry.id for entry in contents.entries), *contents.odd])[:limit]
+        # no host may add to the log before all have read it
+        multihost_utils.sync_global_devices("outcomes are read")
+        missing = set(wanted) - outcomes.outcomes.keys()
+        outcomes.extend(ImageOutcome(name, *contents.odd[name]) for name in sorted(missing & contents.odd.keys()))
+        entries = [entry for entry in contents.entries if entry.id in missing]
+        made = batches(reader, entries, rule, self._options.batch_size, self._rows, self._options.threads)
+        n_batches = count_batches(entries, self._options.batch_size)
+        running: _Running | None = None
+        for batch in progress(self._waited_for(made), reader.name, n_batches):
+            started = self._start(batch, rule)
+            if running is not None:
+                self._finish(running, outcomes)
+            running = started
+        if running is not None:
+            self._finish(running, outcomes)
+        return [outcomes.outcomes[name] for name in wanted]
+
+    def depth_of(
+        self, reader: PreparedReader, rule: Rule, names: Sequence[str]
+    ) -> dict[str, tuple[Example, Float[np.ndarray, "H W"]]]:
+        """Some images again, for pictures, by id: each with its depth in metres at the truth's size."""
+        found = {}
+        for entry in list_contents(reader, rule, self.plan).entries:
+            if entry.id not in names:
+                continue
+            example = make_example(reader, entry, rule)
+            # in every row, so that each host has it
+            predicted = self._predicted(ExampleBatch([entry], self._rows, [example] * len(self._rows)))
+            depth = jnp.asarray(np.asarray(predicted.depth.addressable_data(0))[:1])
+            truth, valid = jnp.asarray(example.truth_m[None]), jnp.asarray(example.valid_mask[None])
+            depth_m = predicted_depth(depth, truth, valid, entry.plan, rule, self.aligned)
+            found[entry.id] = (example, np.asarray(depth_m)[0])
+        return found
+
+    def _waited_for(self, made: Iterator[ExampleBatch]) -> Iterator[ExampleBatch]:
+        while True:
+            with self.clock.stage("input"):
+                batch = next(made, None)
+            if batch is None:
+                return
+            yield batch
+
+    def _start(self, batch: ExampleBatch, rule: Rule) -> "_Running":
+        """Sends a batch to the devices, and does not wait for it."""
+        predicted = self._predicted(batch)
+        truth, valid, codes = self._put(
+            [example.truth_m for example in batch.examples],
+            [example.valid_mask for example in batch.examples],
+            [STATUSES.index(example.status) for example in batch.examples],
+        )
+        arrays = (predicted.depth, truth, valid)
+        static = {"plan": batch.entries[0].plan, "rule": rule, "aligned": self.aligned}
+        compiled = self._ahead_of_time(measure, (truth.shape, *static.values()), *arrays, **static)
+        with self.clock.stage("metrics"):
+            measured = self._settled(compiled(*arrays))
+        return _Running(batch, predicted.domain, measured, codes)
+
+    def _predicted(self, batch: ExampleBatch) -> Predicted:
+        real = batch.rows < len(batch.entries)
+        images, mask = self._put([example.pixels for example in batch.examples], real)
+        domain = None
+        if self._config.routing == "label":
+            (domain,) = self._put([self._label(example) for example in batch.examples])
+        arrays = (self._params, images, mask, domain)
+        static = {"config": self._config, "flip": self._options.flip}
+        compiled = self._ahead_of_time(predict, images.shape, *arrays, **static)
+        with self.clock.stage("forward"):
+            return self._settled(compiled(*arrays))
+
+    def _put(self, *columns: Any) -> list[jax.Array]:
+        """Columns of this host's rows as global arrays."""
+        with self.clock.stage("transfer"):
+            return self._settled([put_batch(np.asarray(column), self._rows_sharding) for column in columns])
+
+    def _label(self, example: Example) -> int:
+        domains = self._config.domains
+        if example.domain in domains:
+            return domains.index(example.domain)
+        if len(domains) < 2 or not example.domain:
+            return 0
+        raise EvaluationError(
+            f"the data set says its domain is {example.domain!r}, and this model, which has to be told the head of "
+            f"each image (routing is 'label'), has {', '.join(domains)}; if it has a router, add --set routing=image"
+        )
+
+    def _ahead_of_time(self, function: Any, key: Any, *arrays: Any, **static: Any) -> Any:
+        """The function compiled before its call, so that compiling is a stage of its own."""
+        if (function, key) not in self._compiled:
+            log.info("compiling %s for %s", function.__name__, key[0] if isinstance(key[0], tuple) else key)
+            with self.clock.stage("compiling"):
+                self._compiled[function, key] = function.lower(*arrays, **static).compile()
+        return self._compiled[function, key]
+
+    def _settled(self, arrays: Any) -> Any:
+        return jax.block_until_ready(arrays) if self._options.profile else arrays
+
+    def _finish(self, running: "_Running", outcomes: OutcomeLog) -> None:
+        """Waits for a batch, and keeps what came out."""
+        with self.clock.stage("results"):
+            domains, measured, codes = jax.tree.map(_rows_of_all_hosts, running[1:])
+            here = dict(zip(running.batch.rows.tolist(), running.batch.examples, strict=True))
+            outcomes.extend(
+                self._outcome(entry.id, row, STATUSES[codes[row]], here.get(row), domains, measured)
+                for row, entry in enumerate(running.batch.entries)
+            )
+
+    def _outcome(
+        self, name: str, row: int, status: Status, example: Example | None, domains: np.ndarray, measured: Measured
+    ) -> ImageOutcome:
+        if status != "evaluated":
+            return ImageOutcome(name, status, example.detail if example else "read by another host, whose log says why")
+        return ImageOutcome(
+            name,
+            status,
+            routed=self._config.domains[int(domains[row])] if len(self._config.domains) > 1 else "",
+            valid_pixels=int(measured.valid_pixels[row]),
+            nonfinite_pixels=int(measured.nonfinite_pixels[row]),
+            metrics={metric: float(values[row]) for metric, values in zip(METRICS, measured.metrics, strict=True)},
+            abs_rel_sums=measured.abs_rel_sums[row].tolist(),
+            pixels_by_depth=measured.pixels_by_depth[row].tolist(),
+        )
 
 
-def mean_metrics(results: Sequence[ImageResult]) -> DepthMetrics:
-    """The mean over images, those without a valid pixel left out."""
-    values = np.array([result.metrics for result in results])
-    values = values[~np.isnan(values[:, DepthMetrics._fields.index("abs_rel")])]
-    return DepthMetrics(*values.mean(0).tolist())
+class _Running(NamedTuple):
+    """A batch on its way through the devices."""
+
+    batch: ExampleBatch
+    domains: jax.Array
+    measured: Measured
+    codes: jax.Array
+    """Places in STATUSES."""
 
 
-@jax.jit
-def _metrics(depth_m: Array, truth_m: Array, valid_mask: Array, low: Array, high: Array) -> DepthMetrics:
-    _, height, width = truth_m.shape
-    prediction = prediction_for_evaluation(depth_m, (height, width), low, high)
-    return depth_metrics(prediction, truth_m, valid_mask)
+def _rows_of_all_hosts(array: jax.Array) -> np.ndarray:
+    if array.is_fully_addressable:
+        return np.asarray(array)
+    return np.asarray(multihost_utils.process_allgather(array, tiled=True))

@@ -3,6 +3,8 @@
 The steps of compute_metrics in zoedepth/utils/misc.py of the original, each alone.
 """
 
+from typing import Literal
+
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
@@ -15,7 +17,9 @@ KITTI_EIGEN_BOX = (0.3324324, 0.91351351, 0.0359477, 0.96405229)
 """The same for KITTI in Eigen et al. 2014."""
 NYU_EIGEN_BOX_PX = (45, 471, 41, 601)
 """Top, bottom, left and right in pixels of a 480 x 640 image (Eigen et al. 2014)."""
+NYU_EIGEN_BOX = (45 / 480, 471 / 480, 41 / 640, 601 / 640)
 
+Crop = Literal["none", "garg", "kitti_eigen", "nyu_eigen", "relative_nyu_eigen"]
 
 Limit = float | Float[Array, "..."]
 """One for all images, or an array that broadcasts against them."""
@@ -26,22 +30,19 @@ def valid_depth_mask(truth_m: Float[Array, "*b h w"], min_depth_m: float, max_de
     return (truth_m > min_depth_m) & (truth_m < max_depth_m)
 
 
-def garg_crop(height_px: int, width_px: int) -> Bool[np.ndarray, "{height_px} {width_px}"]:
-    """The box of Garg et al. for an image of this size."""
-    return _box_mask(height_px, width_px, *_box_px(GARG_BOX, height_px, width_px))
+def crop_mask(crop: Crop, height_px: int, width_px: int) -> Bool[np.ndarray, "{height_px} {width_px}"]:
+    """The pixels that a crop keeps.
 
-
-def kitti_eigen_crop(height_px: int, width_px: int) -> Bool[np.ndarray, "{height_px} {width_px}"]:
-    """The box of Eigen et al. for a KITTI image of this size."""
-    return _box_mask(height_px, width_px, *_box_px(KITTI_EIGEN_BOX, height_px, width_px))
-
-
-def nyu_eigen_crop(height_px: int, width_px: int) -> Bool[np.ndarray, "{height_px} {width_px}"]:
-    """The box of Eigen et al. for NYU Depth v2, in fixed pixels whatever the size.
-
-    The original uses it for larger images of other data sets too, of which it keeps the upper left part only.
+    `garg` and `kitti_eigen` are shares of the image. `nyu_eigen` is in fixed pixels whatever the size, as the original
+    has it: of larger images it keeps the upper left part only; `relative_nyu_eigen` is the same box at the image's
+    own scale.
     """
-    return _box_mask(height_px, width_px, *NYU_EIGEN_BOX_PX)
+    if crop == "none":
+        return np.ones((height_px, width_px), bool)
+    if crop == "nyu_eigen":
+        return _box_mask(height_px, width_px, *NYU_EIGEN_BOX_PX)
+    boxes = {"garg": GARG_BOX, "kitti_eigen": KITTI_EIGEN_BOX, "relative_nyu_eigen": NYU_EIGEN_BOX}
+    return _box_mask(height_px, width_px, *_box_px(boxes[crop], height_px, width_px))
 
 
 def prediction_for_evaluation(

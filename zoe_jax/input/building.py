@@ -12,7 +12,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +20,13 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.core.splits import SplitDict
 from tensorflow_datasets.core.utils import tqdm_utils
 
+from zoe_jax.input.on_beam import BeamRun, cause_of_failure
 from zoe_jax.input.prepare import PreparationError, Progress, silent
 from zoe_jax.input.read_back import summarize_split
-from zoe_jax.input.summary import DataSetSummary, OddFile, SplitSummary
+from zoe_jax.input.summary import SUMMARY_FILE, DataSetSummary, OddFile, SplitSummary
 
 log = logging.getLogger(__name__)
 
-SUMMARY_FILE = "zoe_summary.json"
-"""Beside the records: what a data set was made of, and what came of it."""
 
 MakeBuilder = Callable[[str], tfds.core.GeneratorBasedBuilder]
 """A builder that writes under this data directory, such as `functools.partial(MyBuilder, config=config)`."""
@@ -43,12 +42,14 @@ def build(
     jobs: int = 1,
     progress: Progress = silent,
     overwrite: bool = False,
+    beam: BeamRun | None = None,
 ) -> DataSetSummary:
     """Writes the data set, or finds it finished; then every record has been read back once.
 
     Args:
-        make_builder: gives a builder whose `_split_generators` returns `{split: iterable of (key, example)}`, the
-            examples with the features of `record_features`, the metadata that of `DepthMetadata`.
+        make_builder: gives a builder whose `_split_generators` returns `{split: iterable of (key, example)}` (or what
+            `on_beam` gives), the examples with the features of `record_features`, the metadata that of
+            `DepthMetadata`.
         data_dir: where data sets lie.
         source: what decides the records (options, a checksum of the raw files), JSON-able; a data set or a part that
             was made of something else is not taken for this one.
@@ -57,11 +58,12 @@ def build(
         jobs: threads that read back.
         progress: how far it is.
         overwrite: replace a finished data set, once the new one is complete.
+        beam: where the splits that are pipelines run; they need it.
 
     Raises:
         PreparationError: the data set is there, made of something else; another process prepares it; a split is
-            empty, or has two examples of one key; a record cannot be read back, or its image and depth differ in
-            size; the disk is full.
+            empty, has two examples of one key, or no pixel with valid depth; a record cannot be read back, or its
+            image and depth differ in size; the disk is full.
     """
     with _quiet_tfds():
         builder = make_builder(os.fspath(data_dir))
@@ -70,7 +72,7 @@ def build(
             return finished
         try:
             with _folder_of_parts(folder, source) as parts:
-                splits = _build_parts(make_builder, parts, jobs, progress)
+                splits = _build_parts(make_builder, parts, jobs, progress, beam)
                 summary = DataSetSummary(
                     name, splits, tuple(odd_files), os.fspath(folder), was_there=False, notes=tuple(notes)
                 )
@@ -153,7 +155,9 @@ def _remove_empty(folder: Path, made: Sequence[Path]) -> None:
             path.rmdir()
 
 
-def _build_parts(make_builder: MakeBuilder, parts: Path, jobs: int, progress: Progress) -> dict[str, SplitSummary]:
+def _build_parts(
+    make_builder: MakeBuilder, parts: Path, jobs: int, progress: Progress, beam: BeamRun | None
+) -> dict[str, SplitSummary]:
     """Each split as a data set of its own in `parts`, or as an earlier process left it."""
     whole = make_builder(os.fspath(parts / "names"))
     manager = tfds.download.DownloadManager(download_dir=os.fspath(parts / "downloads"))
@@ -171,8 +175,11 @@ def _build_parts(make_builder: MakeBuilder, parts: Path, jobs: int, progress: Pr
         if part.exists():
             shutil.rmtree(part)
         builder = make_builder(os.fspath(part))
-        _build_part(builder, split, _with_distinct_keys(progress(examples, f"writing {split}"), split))
+        if isinstance(examples, Iterable):
+            examples = _with_distinct_keys(progress(examples, f"writing {split}"), split)
+        _build_part(builder, split, examples, beam)
         summaries[split] = summarize_split(builder, split, jobs, progress)
+        _check_some_depth_is_valid(builder, split, summaries[split])
         # written beside and renamed: the file is there only when it is complete
         draft = part / "draft.json"
         draft.write_text(json.dumps(summaries[split].to_json()), encoding="utf-8")
@@ -180,14 +187,34 @@ def _build_parts(make_builder: MakeBuilder, parts: Path, jobs: int, progress: Pr
     return summaries
 
 
-def _build_part(builder: tfds.core.GeneratorBasedBuilder, split: str, examples: Iterator[tuple[str, Any]]) -> None:
+def _build_part(builder: tfds.core.GeneratorBasedBuilder, split: str, examples: Any, beam: BeamRun | None) -> None:
     """One split alone, by TFDS's own way of writing."""
     # set on the instance: this builder is to know of one split only
     builder._split_generators = lambda dl_manager: {split: examples}
-    builder.download_and_prepare(
-        file_format="array_record",
-        download_dir=os.fspath(Path(builder._data_dir_root) / "downloads"),
-        download_config=tfds.download.DownloadConfig(try_download_gcs=False),
+    settings = beam.to_tfds() if beam else {}
+    try:
+        builder.download_and_prepare(
+            file_format="array_record",
+            download_dir=os.fspath(Path(builder._data_dir_root) / "downloads"),
+            download_config=tfds.download.DownloadConfig(try_download_gcs=False, **settings),
+        )
+    # what a worker raises comes back as whatever the runner makes of it
+    except Exception as error:
+        if beam is None:
+            raise
+        raise PreparationError(f"split {split}, on Apache Beam: {cause_of_failure(error)}") from error
+
+
+def _check_some_depth_is_valid(builder: tfds.core.DatasetBuilder, split: str, summary: SplitSummary) -> None:
+    """Raises PreparationError where no pixel is valid, as with depth in other units than it is taken for."""
+    if summary.depth.valid_pixels:
+        return
+    metadata: Any = builder.info.metadata
+    units = metadata["depth_units_per_m"]
+    raise PreparationError(
+        f"split {split}: in none of its {summary.count} records is any depth between {metadata['min_depth_m']:g} and "
+        f"{metadata['max_depth_m']:g} m, as it should be; is the scale right, "
+        + (f"{units:g} units of the files for a metre?" if units else "metres in the files?")
     )
 
 

@@ -1,5 +1,7 @@
 """Random access to the records of a prepared data set: TFDS's ArrayRecord files, decoded without TensorFlow."""
 
+import io
+import json
 import re
 import zlib
 from collections.abc import Sequence
@@ -10,11 +12,13 @@ import cv2
 import numpy as np
 import tensorflow_datasets as tfds
 from jaxtyping import Bool, Float32, UInt8
+from PIL import Image
 
 from zoe_jax.config import ConfigError
 from zoe_jax.input.prepare import default_data_dir, preparation_names
 from zoe_jax.input.records import DepthMetadata, depth_in_metres
 from zoe_jax.input.source import DataError
+from zoe_jax.input.summary import SUMMARY_FILE
 
 RGB = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
 """As the pixels are stored, whatever a camera noted about turning them: the depth beside them is not turned."""
@@ -32,6 +36,14 @@ class Record(NamedTuple):
     """The pixels whose depth counts, where the data set says so."""
     domain: int | str | None
     """The model's head: its index, or its name; None where the data set does not say."""
+
+
+class Header(NamedTuple):
+    """What is known of an example before it is decoded; sizes are (height, width)."""
+
+    id: str
+    image_size: tuple[int, int]
+    depth_size: tuple[int, int]
 
 
 @runtime_checkable
@@ -125,6 +137,19 @@ class PreparedReader:
         except (ValueError, TypeError, zlib.error, cv2.error) as error:
             raise self._damaged(f"record {index} ({name})", error) from error
 
+    def header(self, index: int) -> Header:
+        """Raises DataError where the record is damaged."""
+        stored = self._stored(index)
+        name = stored["id"].decode()
+        try:
+            depth = stored["depth"]
+            depth_size = (
+                _size(depth) if self.metadata.depth_units_per_m is not None else tuple(depth["shape"][:2].tolist())
+            )
+            return Header(name, _size(stored["image"]), depth_size)
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise self._damaged(f"record {index} ({name})", error) from error
+
     def _stored(self, index: int) -> dict[str, Any]:
         """A record as it is stored, images and depth still encoded."""
         try:
@@ -138,6 +163,15 @@ class PreparedReader:
             f"{self._folder}: {record} of split {self.split!r} cannot be read: {_first_line(error)}; "
             "prepare the data set anew"
         )
+
+    @property
+    def checksum(self) -> str:
+        """SHA-256 of the split's records, as their preparation wrote it down; empty where it did not."""
+        try:
+            summary = json.loads((self._folder / SUMMARY_FILE).read_text(encoding="utf-8"))["summary"]
+            return summary["splits"][self.split.partition("[")[0]]["checksum"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return ""
 
     @property
     def range_m(self) -> tuple[float, float]:
@@ -196,6 +230,11 @@ def _decode(encoded: bytes, what: str, flags: int) -> np.ndarray:
     if array is None:
         raise ValueError(f"its {what} is no image")
     return array
+
+
+def _size(encoded: bytes) -> tuple[int, int]:
+    with Image.open(io.BytesIO(encoded)) as image:
+        return image.height, image.width
 
 
 def _first_line(error: BaseException) -> str:

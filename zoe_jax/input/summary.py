@@ -9,6 +9,9 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Bool, Float32
 
+SUMMARY_FILE = "zoe_summary.json"
+"""Beside the records: what a data set was made of, and what came of it."""
+
 DEPTH_EDGES_M = (
     0,
     0.1,

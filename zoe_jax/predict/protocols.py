@@ -53,12 +53,16 @@ class Plan:
         """Resizes a map of `network_size` to the padded image and crops it to the image."""
         if self.network_size == self.image_size and self.padding == (0, 0):
             return network_map
+        return resample(network_map, *self.restoring_taps())
+
+    def restoring_taps(self) -> tuple[Taps, Taps]:
+        """What `restore` does along the rows and along the columns."""
         taps: Callable[[int, int], Taps] = bicubic_taps if self.upsampling == "bicubic" else bilinear_taps
         rows, columns = (
             taps(new, side + 2 * pad).cropped(pad, side)
             for side, pad, new in zip(self.image_size, self.padding, self.network_size, strict=True)
         )
-        return resample(network_map, rows, columns)
+        return rows, columns
 
 
 @dataclass(frozen=True)

@@ -3,15 +3,15 @@
 import logging
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
-import jax
 import tyro
 from tyro.conf import AvoidSubcommands, Positional
 
 from zoe_jax.config import ConfigError
+from zoe_jax.input.hosts import Distribution, join_other_hosts
 from zoe_jax.train.dry_run import describe_run
 from zoe_jax.train.experiment import Experiment, find_experiment
 from zoe_jax.train.loop import train
@@ -22,25 +22,13 @@ USAGE = "zoe-jax train FILE|NAME [--run-dir RUN] [--dry-run] [overrides such as 
 
 
 @dataclass(frozen=True)
-class Distribution:
-    """Where the other hosts are. A SLURM job, a TPU pod, GKE and the like are recognised without any of this."""
-
-    coordinator: str | None = None
-    """Address and port of the first host, as in 10.0.0.1:8476."""
-    num_processes: int | None = None
-    """How many processes there are, usually one a host."""
-    process_id: int | None = None
-    """Which of them this is, from 0."""
-
-
-@dataclass(frozen=True)
 class Train:
     """Train an experiment, or go on with a run: a .py file whose config() returns one, or a name such as zoed_m12_n."""
 
     file_or_name: Annotated[Positional[str], tyro.conf.arg(metavar="FILE|NAME")]
     """The experiment; it comes first, since the options below show its values."""
     experiment: Annotated[Experiment, tyro.conf.arg(name="")]
-    distribution: Annotated[Distribution, tyro.conf.arg(name="")] = Distribution()
+    distribution: Annotated[Distribution, tyro.conf.arg(name="")] = field(default_factory=Distribution)
     run_dir: Path | None = None
     """Folder of the run; by default runs/NAME. A run that is there goes on."""
     dry_run: bool = False
@@ -87,26 +75,3 @@ def _checkpoint_named(arguments: Sequence[str]) -> str | None:
         if option == "--init":
             return value if equals else following
     return None
-
-
-def join_other_hosts(options: Distribution) -> None:
-    """Connects the processes of a job, by hand or as the cluster's environment says; does nothing where there is none.
-
-    Raises:
-        ConfigError: the addresses given by hand are incomplete.
-    """
-    given = (options.coordinator, options.num_processes, options.process_id)
-    if any(value is not None for value in given):
-        if None in given:
-            raise ConfigError("--coordinator, --num-processes and --process-id go together: give all three, or none")
-        jax.distributed.initialize(options.coordinator, options.num_processes, options.process_id)
-        return
-    try:
-        jax.distributed.initialize()
-    except ValueError as error:
-        # what JAX says where no cluster is recognised
-        if "coordinator_address should be defined" not in str(error):
-            raise ConfigError(f"this cluster's environment cannot be used: {error}") from error
-    except RuntimeError as error:
-        # too late, as in a notebook; the command itself touches no device before
-        log.warning("this process trains alone: %s", str(error).splitlines()[0])

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
+from zoe_jax.input.placement import local_rows
 from zoe_jax.input.run_data import open_data
 from zoe_jax.input.source import DataError, RunData
 from zoe_jax.train.experiment import Experiment
@@ -15,7 +16,7 @@ from zoe_jax.train.initial import state_shapes
 from zoe_jax.train.objective import training_rules
 from zoe_jax.train.participation import participation
 from zoe_jax.train.path_rules import explain, paths, select
-from zoe_jax.train.sharding import Shardings, local_rows, make_mesh, make_shardings
+from zoe_jax.train.sharding import Shardings, make_mesh, make_shardings
 
 MIB = 2**20
 

@@ -10,9 +10,10 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from zoe_jax.config import ConfigError
 from zoe_jax.convert.checkpoint import Checkpoint, read_checkpoint
 from zoe_jax.convert.source import resolve_source
+from zoe_jax.input.placement import put
 from zoe_jax.models.zoedepth import Params, init
 from zoe_jax.train.experiment import Experiment
-from zoe_jax.train.sharding import Shardings, put
+from zoe_jax.train.sharding import Shardings
 from zoe_jax.train.state import TrainState, init_state
 
 log = logging.getLogger(__name__)

@@ -20,6 +20,7 @@ from PIL import Image
 from zoe_jax.convert.orbax_folder import BEST_METRIC
 from zoe_jax.errors import ZoeJaxError
 from zoe_jax.evaluate.metrics import mean_over_images
+from zoe_jax.input.placement import local_rows, put_batch
 from zoe_jax.input.run_data import open_data
 from zoe_jax.input.source import Batch, DataSource, HostBatch, RunData
 from zoe_jax.predict.images import eight_bits
@@ -29,7 +30,7 @@ from zoe_jax.train.flops import count_flops, peak_flops_of_all
 from zoe_jax.train.initial import initial_state, state_shapes
 from zoe_jax.train.logs import RunLog, SpeedMeter
 from zoe_jax.train.run_folder import open_run
-from zoe_jax.train.sharding import Shardings, local_rows, make_mesh, make_shardings, put_batch
+from zoe_jax.train.sharding import Shardings, make_mesh, make_shardings
 from zoe_jax.train.state import TrainState
 from zoe_jax.train.step import StepReport, ValidationReport, make_eval_step, make_train_step
 from zoe_jax.train.stopping import StopRequest

@@ -3,22 +3,15 @@
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from zoe_jax.config import ZoeDepthConfig
 from zoe_jax.evaluate.metrics import MetricSums, batch_sums, depth_metrics
-from zoe_jax.evaluate.validity import (
-    garg_crop,
-    kitti_eigen_crop,
-    nyu_eigen_crop,
-    prediction_for_evaluation,
-    valid_depth_mask,
-)
+from zoe_jax.evaluate.validity import Crop, crop_mask, prediction_for_evaluation, valid_depth_mask
 from zoe_jax.input.source import Batch
 from zoe_jax.models.zoedepth import Params, forward, network_images
 from zoe_jax.train.accumulation import accumulate_gradients, moving_average
@@ -169,7 +162,7 @@ class ValidationConfig:
 
     min_depth_m: float = 1e-3
     max_depth_m: float = 10.0
-    crop: Literal["none", "garg", "kitti_eigen", "nyu_eigen"] = "none"
+    crop: Crop = "none"
 
 
 class ValidationReport(typing.NamedTuple):
@@ -215,7 +208,7 @@ def make_eval_step(
         truth = batch["depth_m"]
         height, width = truth.shape[1:]
         prediction = prediction_for_evaluation(out.metric_depth, (height, width), low, high)
-        valid = batch["valid_mask"] & valid_depth_mask(truth, low, high) & _crop(validation.crop, height, width)
+        valid = batch["valid_mask"] & valid_depth_mask(truth, low, high) & crop_mask(validation.crop, height, width)
         sums = batch_sums(depth_metrics(prediction, truth, valid), valid, batch["example_mask"])
         return ValidationReport(sums, out.metric_depth, out.domain)
 
@@ -228,13 +221,6 @@ def make_eval_step(
         in_shardings=(shardings.state.params, rows),
         out_shardings=ValidationReport(everywhere, rows, rows),
     )
-
-
-def _crop(name: str, height_px: int, width_px: int) -> Bool[np.ndarray, "h w"]:
-    crops = {"garg": garg_crop, "kitti_eigen": kitti_eigen_crop, "nyu_eigen": nyu_eigen_crop}
-    if name == "none":
-        return np.ones((height_px, width_px), bool)
-    return crops[name](height_px, width_px)
 
 
 def _in_batch_order(micro_batches: Array) -> Array:

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from zoe_jax.train.sharding import Shardings, local_rows, put_batch
+from zoe_jax.input.placement import local_rows, put_batch
+from zoe_jax.train.sharding import Shardings
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 

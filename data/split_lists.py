@@ -1,0 +1,132 @@
+"""The lists of images that the original trains and evaluates on: fetched once, or taken from `--splits`.
+
+Each line names an image, its depth and a focal length in pixels, paths being relative to the data set's folders:
+
+    bathroom/rgb_00045.jpg bathroom/sync_depth_00045.png 518.8579
+"""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import pooch
+
+from zoe_jax.convert.source import cache_folder
+from zoe_jax.input.prepare import PreparationError
+
+log = logging.getLogger(__name__)
+
+ORIGINAL_LISTS = (
+    "https://raw.githubusercontent.com/isl-org/ZoeDepth/edb6daf45458569e24f50250ef1ed08c015f17a7/train_test_inputs/"
+)
+"""Pinned to a commit, so that the lists cannot change."""
+
+NO_DEPTH = "None"
+"""What stands in place of the depth of an image that has no truth."""
+
+
+@dataclass(frozen=True)
+class SplitList:
+    """A published list."""
+
+    file_name: str
+    lines: int
+    """How many it has, so that a page of an error or half of a file is not taken for it."""
+
+    @property
+    def url(self) -> str:
+        """Where it can be had."""
+        return ORIGINAL_LISTS + self.file_name
+
+
+@dataclass(frozen=True)
+class ListedPair:
+    """One line; paths as they stand in the list, without the slash that some begin with."""
+
+    image: PurePosixPath
+    depth: PurePosixPath | None
+    focal_length_px: float
+
+
+def read_lists(published: Mapping[str, SplitList], splits: Path | None) -> dict[str, list[ListedPair]]:
+    """The lines of each split's list.
+
+    Args:
+        published: the list of each split.
+        splits: a folder with files of the same names as the published ones, or one such file; its splits are all that
+            come back, and may have any number of lines. None: the published lists are fetched, or taken from where
+            they were kept the last time.
+
+    Raises:
+        PreparationError: a list cannot be had, is not what was published, or has a line that is none of it.
+    """
+    if splits is None:
+        return {split: _read_published(entry) for split, entry in published.items()}
+    files = {split: splits / entry.file_name if splits.is_dir() else splits for split, entry in published.items()}
+    found = {split: file for split, file in files.items() if file.is_file() and file.name == published[split].file_name}
+    if not found:
+        names = " or ".join(entry.file_name for entry in published.values())
+        raise PreparationError(f"--splits {splits} is neither a file called {names} nor a folder with one of them")
+    return {split: _read(file) for split, file in found.items()}
+
+
+def fetch(url: str, file_name: str) -> Path:
+    """A small file of a public place, fetched once and kept; the address should have its version in it.
+
+    Raises:
+        PreparationError: it cannot be had; the message says what to do by hand.
+    """
+    # on its own account pooch advises programmers to pin a hash
+    pooch.get_logger().setLevel(logging.WARNING)
+    log.info("fetching %s", url)
+    try:
+        # written beside and renamed; what is there already is not fetched again
+        return Path(pooch.retrieve(url, known_hash=None, fname=file_name, path=cache_folder() / "splits"))
+    # what requests raises is an OSError, too
+    except (OSError, ValueError) as error:
+        raise PreparationError(
+            f"{file_name} cannot be fetched ({type(error).__name__}); download {url} by hand and name the file, or the "
+            "folder that it is in, by --splits"
+        ) from error
+
+
+def _read_published(entry: SplitList) -> list[ListedPair]:
+    file = fetch(entry.url, entry.file_name)
+    pairs = _read(file)
+    if len(pairs) != entry.lines:
+        raise PreparationError(
+            f"{file} has {len(pairs)} lines; the list of {entry.url} has {entry.lines}: remove the file, so that it is "
+            "fetched again"
+        )
+    return pairs
+
+
+def _read(file: Path) -> list[ListedPair]:
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise PreparationError(f"{file} cannot be read: {error}; it should be a list of images as text") from error
+    pairs = [_parse(line, f"{file}, line {number}") for number, line in enumerate(lines, 1) if line.strip()]
+    if not pairs:
+        raise PreparationError(f"{file} is empty; it should have an image, its depth and a focal length a line")
+    return pairs
+
+
+def _parse(line: str, place: str) -> ListedPair:
+    try:
+        image, depth, focal_length = line.split()
+        return ListedPair(
+            _relative(image, place), None if depth == NO_DEPTH else _relative(depth, place), float(focal_length)
+        )
+    except ValueError:
+        raise PreparationError(
+            f"{place}: {line[:200]!r} should be an image, its depth (or {NO_DEPTH}) and a focal length in pixels"
+        ) from None
+
+
+def _relative(path: str, place: str) -> PurePosixPath:
+    relative = PurePosixPath(path.lstrip("/"))
+    if ".." in relative.parts:
+        raise PreparationError(f"{place}: {path!r} leads out of the data set's folder")
+    return relative

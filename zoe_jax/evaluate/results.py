@@ -1,0 +1,208 @@
+"""What an evaluation found out: image by image, data set by data set, and as files that others read.
+
+`images/*.jsonl` grows while an evaluation runs, a line an image, and is what an interrupted one goes on from;
+`results.json` and `images.csv` are made of it, whole or not at all.
+"""
+
+import csv
+import io
+import itertools
+import json
+import math
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from zoe_jax.errors import ZoeJaxError
+from zoe_jax.evaluate.metrics import DepthMetrics
+from zoe_jax.input.summary import DEPTH_EDGES_M
+
+FORMAT = 1
+"""Of `results.json`."""
+
+METRICS = DepthMetrics._fields
+
+Status = Literal["evaluated", "no truth", "no valid pixel", "unreadable", "wrong scale"]
+DAMAGED: tuple[Status, ...] = ("unreadable", "wrong scale")
+"""What somebody must mend; the others are as their owner published them."""
+
+
+class EvaluationError(ZoeJaxError):
+    """An evaluation cannot be made, or its results cannot be read."""
+
+
+@dataclass(frozen=True)
+class ImageOutcome:
+    """What came out for one image."""
+
+    id: str
+    status: Status
+    detail: str = ""
+    """In words, where something is wrong."""
+    routed: str = ""
+    """The domain whose head made the depth; empty for models without heads."""
+    valid_pixels: int = 0
+    nonfinite_pixels: int = 0
+    """Of the network's own output."""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """By the names of `DepthMetrics`; some may be infinite or nan where the prediction is 0 m."""
+    abs_rel_sums: Sequence[float] = ()
+    """Sum of |prediction - truth| / truth over the valid pixels between each two of DEPTH_EDGES_M."""
+    pixels_by_depth: Sequence[int] = ()
+    """How many these are."""
+
+    def to_line(self) -> str:
+        """One line of JSON; numbers that JSON does not have are strings."""
+        tree = asdict(self)
+        tree["metrics"] = {name: _to_json(value) for name, value in self.metrics.items()}
+        return json.dumps(tree)
+
+    @classmethod
+    def from_line(cls, line: str) -> "ImageOutcome":
+        """What `to_line` wrote."""
+        tree = json.loads(line)
+        return cls(**tree | {"metrics": {name: float(value) for name, value in tree["metrics"].items()}})
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One checkpoint on one data set."""
+
+    checkpoint: str
+    """Its name in the report."""
+    data_set: str
+    """A key of `zoe_jax.evaluate.rules.BENCHMARKS`, or the name of a prepared data set."""
+    outcomes: Sequence[ImageOutcome]
+
+    @property
+    def evaluated(self) -> list[ImageOutcome]:
+        """The images that count."""
+        return [outcome for outcome in self.outcomes if outcome.status == "evaluated"]
+
+    def metrics(self) -> dict[str, float]:
+        """Unweighted means over the images that count; nan where there is none.
+
+        An infinite or nan value of one image is in the mean, as in the original; `problems` names that image.
+        """
+        values = np.array([[outcome.metrics[name] for name in METRICS] for outcome in self.evaluated], np.float64)
+        means = values.mean(0) if len(values) else np.full(len(METRICS), np.nan)
+        return dict(zip(METRICS, means.tolist(), strict=True))
+
+    def problems(self) -> list[tuple[str, str, str]]:
+        """(id, kind, detail) of every image that does not count, or whose numbers are not all finite."""
+        found = []
+        for outcome in self.outcomes:
+            if outcome.status != "evaluated":
+                found.append((outcome.id, outcome.status, outcome.detail))
+            if outcome.nonfinite_pixels:
+                found.append((outcome.id, "prediction not finite", f"{outcome.nonfinite_pixels} pixels"))
+            if odd := [name for name, value in outcome.metrics.items() if not math.isfinite(value)]:
+                found.append((outcome.id, "metric not finite", ", ".join(odd)))
+        return found
+
+    def routed(self) -> dict[str, int]:
+        """Images by the domain whose head made their depth."""
+        return dict(Counter(outcome.routed for outcome in self.evaluated if outcome.routed))
+
+    def abs_rel_by_depth(self) -> list[tuple[float, float, float, int]]:
+        """(from, to, abs_rel, pixels) for every range of true depth in metres that has pixels."""
+        sums = np.sum([outcome.abs_rel_sums for outcome in self.evaluated], axis=0) if self.evaluated else []
+        counts = np.sum([outcome.pixels_by_depth for outcome in self.evaluated], axis=0) if self.evaluated else []
+        return [
+            (low, high, float(total / count), int(count))
+            for (low, high), total, count in zip(itertools.pairwise(DEPTH_EDGES_M), sums, counts, strict=False)
+            if count
+        ]
+
+    def to_json(self) -> dict[str, Any]:
+        """As in `results.json`."""
+        return {
+            "checkpoint": self.checkpoint,
+            "data_set": self.data_set,
+            "images": len(self.evaluated),
+            "left_out": len(self.outcomes) - len(self.evaluated),
+            "metrics": {name: _to_json(value) for name, value in self.metrics().items()},
+            "routed": self.routed(),
+            "abs_rel_by_depth_m": [list(row) for row in self.abs_rel_by_depth()],
+            "problems": [list(problem) for problem in self.problems()],
+        }
+
+
+def _to_json(value: float) -> float | str:
+    return value if math.isfinite(value) else str(value)
+
+
+class OutcomeLog:
+    """The outcomes of one evaluation on disk, a line each; what is there is not computed again.
+
+    Args:
+        path: of the file; its folder is made.
+        made_of: what decides the outcomes (checkpoint, data, rule, protocol); the first line of the file.
+        writing: False on all hosts but the first, which read what is there and keep the rest in memory.
+
+    Raises:
+        EvaluationError: the file is there, made of something else, or is damaged.
+    """
+
+    def __init__(self, path: Path, made_of: Mapping[str, Any], writing: bool = True) -> None:
+        self._path, self._writing = path, writing
+        self.outcomes: dict[str, ImageOutcome] = {}
+        """By id, in the order in which they came."""
+        head = json.dumps(made_of, sort_keys=True)
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
+        if lines and not lines[-1].endswith("\n"):
+            lines.pop()  # the process ended in the middle of it
+        if lines and lines[0] != head + "\n":
+            raise EvaluationError(f"{path} belongs to another evaluation; remove it, or give another --output-dir")
+        try:
+            for line in lines[1:]:
+                outcome = ImageOutcome.from_line(line)
+                self.outcomes[outcome.id] = outcome
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise EvaluationError(f"{path}: a line is damaged ({error}); remove the file to evaluate anew") from error
+        if writing:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # written anew: an unfinished line must not run into the next one
+            _write_whole(path, "".join(lines) or head + "\n")
+
+    def extend(self, outcomes: Iterable[ImageOutcome]) -> None:
+        """Keeps them; they are on the disk when this returns."""
+        outcomes = list(outcomes)
+        self.outcomes.update({outcome.id: outcome for outcome in outcomes})
+        if self._writing and outcomes:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.writelines(outcome.to_line() + "\n" for outcome in outcomes)
+                file.flush()
+                os.fsync(file.fileno())
+
+
+def write_results(output_dir: Path, facts: Mapping[str, Any], evaluations: Sequence[Evaluation]) -> None:
+    """Writes `results.json` and `images.csv`.
+
+    Args:
+        output_dir: where to.
+        facts: commit, versions, options, checkpoints and data sets, JSON-able.
+        evaluations: in the order of the report.
+    """
+    tree = {"format": FORMAT, **facts, "evaluations": [evaluation.to_json() for evaluation in evaluations]}
+    _write_whole(output_dir / "results.json", json.dumps(tree, indent=1) + "\n")
+    table = io.StringIO()
+    writer = csv.writer(table)
+    writer.writerow(["checkpoint", "data_set", "id", "status", "routed", "valid_pixels", *METRICS, "detail"])
+    for evaluation in evaluations:
+        for outcome in evaluation.outcomes:
+            values = [outcome.metrics.get(name, "") for name in METRICS]
+            row = [outcome.id, outcome.status, outcome.routed, outcome.valid_pixels, *values, outcome.detail]
+            writer.writerow([evaluation.checkpoint, evaluation.data_set, *row])
+    _write_whole(output_dir / "images.csv", table.getvalue())
+
+
+def _write_whole(path: Path, text: str) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
