@@ -37,7 +37,7 @@ class BeitConfig:
     taps: tuple[int, int, int, int] = (5, 11, 17, 23)
     """Blocks (from 0) whose outputs the decoder reads; the last tap is the last block."""
     stem: tuple[int, ...] = ()
-    """Channels of 3x3 convolutions of stride 2 before the patches are cut; their maps at 1/4 and 1/8 of the image join
+    """Channels of 3x3 convolutions of stride 2 before the patches are cut; their maps from 1/4 of the image on join
     the decoder's. For small models: empty in every released one."""
     layer_norm_epsilon: float = 1e-6
     attention: Literal["einsum", "fused"] = "einsum"
@@ -187,10 +187,12 @@ _REFERENCE = ZoeDepthConfig(
     network_size=(64, 96),
 )
 
+# For the most steps in a few minutes on a CPU. In small batches each operation and each parameter takes time, not only
+# each product; beside the stem's convolutions more than 4 blocks teach it nothing.
 _TINY_NK = ZoeDepthConfig(
-    encoder=BeitConfig(image_size=96, width=192, depth=6, heads=6, taps=(1, 2, 3, 5), stem=(16, 48, 96)),
+    encoder=BeitConfig(image_size=96, width=192, depth=4, heads=6, taps=(0, 1, 2, 3), stem=(16, 48, 96, 192)),
     decoder=DptConfig(
-        reassemble_channels=(48, 96, 192, 192), fusion_channels=64, head_channels=(32, 32), output_stride=4
+        reassemble_channels=(48, 96, 96, 96), fusion_channels=48, head_channels=(32, 32), output_stride=4
     ),
     head=MetricHeadConfig(
         domains=("rooms", "roads"),
@@ -200,6 +202,7 @@ _TINY_NK = ZoeDepthConfig(
         seed_hidden=64,
         projector_hidden=64,
         attractor_hidden=64,
+        n_attractors=(8, 4, 2, 1),
         condition_on_relative_depth=False,
     ),
     router=RouterConfig(width=64, depth=2, heads=4, mlp_width=128),

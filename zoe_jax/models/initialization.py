@@ -20,6 +20,9 @@ ENCODER_STD = 0.02
 """Of the matrices of BEiT and of its position tables."""
 LAYER_SCALE = 0.1
 """Of BEiT-L and -B, before training."""
+LAYER_SCALE_FROM_SCRATCH = 0.3
+RESIDUAL_SCALE_FROM_SCRATCH = 0.2
+"""Of the last convolution of each residual unit of the decoder, beside one that keeps the variance."""
 STACKED = r"encoder/stage_\d/.*|router/layers/.*|metric_head/(seed_bins|attractor_\d|log_binomial|softmax)/.*"
 """Parameters with a leading axis that counts layers or domains."""
 
@@ -34,8 +37,10 @@ def initial_parameters(
     every bin centre starts at ln 2 metres. Each layer of such a decoder takes a third of the signal away, so that on an
     untrained encoder depth differs in the fifth digit from pixel to pixel.
 
-    `from_scratch`: matrices and convolutions keep the variance (LeCun et al. 1998), layer scale is 1, and seed centres
-    that are not normed are spread over the domain's range.
+    `from_scratch`: matrices and convolutions keep the variance (LeCun et al. 1998), and seed centres that are not
+    normed are spread over the domain's range. Residual branches start small beside what they are added to, those of the
+    encoder by their layer scale, those of the decoder by their last convolution: the sum of many keeps its size, and
+    the short paths learn first, which takes the tiny model off the plateau that its training starts on.
     """
     words = jax.random.key_data(rng).reshape(-1)
     from_scratch = config.initialization == "from_scratch"
@@ -59,13 +64,15 @@ def _value(path: str, leaf: jax.ShapeDtypeStruct, words: UInt32[Array, "w"], fro
     if re.fullmatch(r".*/norm\d/scale", path):
         return jnp.ones(leaf.shape, leaf.dtype)
     if re.fullmatch(r".*/gamma_\d", path):
-        return jnp.full(leaf.shape, 1.0 if from_scratch else LAYER_SCALE, leaf.dtype)
+        return jnp.full(leaf.shape, LAYER_SCALE_FROM_SCRATCH if from_scratch else LAYER_SCALE, leaf.dtype)
     if re.fullmatch(r".*bias", path):
         return jnp.zeros(leaf.shape, leaf.dtype)
     if re.fullmatch(r"encoder/(cls_token|.*/relative_position_bias_table)", path):
         bound = ENCODER_STD * math.sqrt(3)
     elif from_scratch:
         bound = math.sqrt(3 / _fan_in(path, leaf.shape))
+        if re.fullmatch(r"decoder/fusion_\d/residual_\d/conv2/kernel", path):
+            bound *= RESIDUAL_SCALE_FROM_SCRATCH
     else:
         bound = ENCODER_STD * math.sqrt(3) if path.startswith("encoder/") else 1 / math.sqrt(_fan_in(path, leaf.shape))
     return (bound * symmetric_uniform(words, zlib.crc32(path.encode()), leaf.shape)).astype(leaf.dtype)
