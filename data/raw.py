@@ -8,6 +8,8 @@ published, and what is evaluated of it is a matter of `zoe_jax.evaluate.rules`.
 import dataclasses
 import functools
 import hashlib
+import importlib
+import inspect
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -157,6 +159,14 @@ class RawPreparation(Generic[Options]):
     find: Callable[[Options], Sequence[RawConfig]]
     """Looks into the download, opens no image, and raises PreparationError that says what was expected where."""
 
+    @property
+    def documentation(self) -> str:
+        """What the package of the builder says of itself, but for the first line: the description says as much."""
+        package = importlib.import_module(self.builder.__module__.rpartition(".")[0])
+        _, *paragraphs = inspect.cleandoc(package.__doc__ or "").split("\n\n")
+        # of one line each, but for the indented ones: terminals are narrower or wider than the source
+        return "\n\n".join(text if text.startswith(" ") else text.replace("\n", " ") for text in paragraphs)
+
     def prepare(self, options: Options, data_dir: Path, jobs: int, progress: Progress) -> Summary:
         """Prepares every configuration that `find` gives.
 
@@ -172,7 +182,7 @@ class RawPreparation(Generic[Options]):
         configs = _with_splits(self.find(options), options.only)
         for config in configs:
             for split, examples in config.splits.items():
-                _check_examples(f"{config.name}, split {split}", examples, progress)
+                _check_examples(f"{self.builder.name}/{config.name}, split {split}", examples, progress)
         data_sets = []
         for config in configs:
             config = dataclasses.replace(config, jobs=jobs, on_beam=beam is not None)
@@ -224,8 +234,8 @@ def _check_examples(place: str, examples: Sequence[RawExample], progress: Progre
         shown = ", ".join(map(str, missing[:MISSING_FILES_SHOWN]))
         more = f" and {len(missing) - MISSING_FILES_SHOWN} more" if len(missing) > MISSING_FILES_SHOWN else ""
         raise PreparationError(
-            f"{place}, of {len(examples)} examples: {len(missing)} files are missing: {shown}{more}; get them, or "
-            "leave the split out by --only"
+            f"{place}, of {len(examples)} examples: {len(missing)} {'file is' if len(missing) == 1 else 'files are'} "
+            f"missing: {shown}{more}; get them, or leave the split out by --only"
         )
 
 

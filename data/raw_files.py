@@ -12,12 +12,14 @@ from PIL import Image
 from zoe_jax.errors import ZoeJaxError
 from zoe_jax.input.prepare import PreparationError
 
-from .folder.check import read_mask
-from .folder.depth_files import PNG_BIT_DEPTH, read_depth
+from .depth_files import png_bits, read_depth, read_mask
 from .raw import RawOptions
 
 Size = tuple[int, int]
 """Height and width."""
+
+Intrinsics = tuple[float, float, float, float]
+"""fx, fy, cx, cy, in pixels."""
 
 IMAGE_FORMATS = {"png": ("PNG",), "jpeg": ("JPEG", "MPO")}
 """As records call them, and as pillow does; MPO is a JPEG with a second picture behind it."""
@@ -39,8 +41,7 @@ def image_size(path: Path, image_format: str) -> Size:
             found = f"{image.format} of mode {image.mode}"
             usable = image.format in IMAGE_FORMATS[image_format] and image.mode == "RGB"
             if usable and image.format == "PNG":
-                with path.open("rb") as file:
-                    bits = file.read(PNG_BIT_DEPTH.stop)[PNG_BIT_DEPTH][0]
+                bits = png_bits(path)
                 found, usable = f"PNG of {bits} bits a channel", bits == 8
             image.load()
             width, height = image.size
@@ -78,11 +79,6 @@ def mask_in_file(path: Path, size: Size) -> Bool[np.ndarray, "h w"]:
         raise PreparationError(f"{path}, which should be a mask: {error}") from error
     check_size(path, mask.shape, size)
     return mask
-
-
-def mask_image(mask: Bool[np.ndarray, "h w"]) -> Image.Image:
-    """A mask as a record takes it."""
-    return Image.fromarray(mask.astype(np.uint8) * np.uint8(255))
 
 
 def check_size(path: Path, shape: tuple[int, ...], size: Size) -> None:
@@ -123,12 +119,13 @@ def refuse_splits(options: RawOptions, name: str, instead: str) -> None:
 
 @dataclass(frozen=True)
 class CopiedPair:
-    """An image and its depth in a 16-bit PNG; a record takes the bytes of both as they are."""
+    """An image and its depth in a 16-bit PNG; a record takes the bytes of both as they are, and the intrinsics."""
 
     id: str
     image: Path
     depth: Path
     image_format: str = "png"
+    intrinsics: Intrinsics | None = None
 
     @property
     def files(self) -> tuple[Path, Path]:
@@ -138,4 +135,7 @@ class CopiedPair:
     def features(self) -> dict[str, Any]:
         """The paths, after a look at what is in the files."""
         depth_in_file(self.depth, image_size(self.image, self.image_format))
-        return {"image": self.image, "depth": self.depth}
+        features: dict[str, Any] = {"image": self.image, "depth": self.depth}
+        if self.intrinsics is not None:
+            features["intrinsics"] = np.array(self.intrinsics, np.float32)
+        return features

@@ -129,6 +129,8 @@ class Evaluate:
 
     def run(self) -> int:
         """Evaluates, prints a table; 1 if a record is damaged or a prediction is not finite."""
+        import jax
+
         from zoe_jax.depth_model import load
         from zoe_jax.evaluate.command import checkpoint_names, evaluate, summary_table
         from zoe_jax.input.command import progress_bar
@@ -142,7 +144,8 @@ class Evaluate:
             return model.config, model.params
 
         finished = evaluate(checkpoint_names(self.checkpoints), load_model, self.options, progress_bar)
-        _say(summary_table(finished, self.options))
+        if jax.process_index() == 0:
+            _say(summary_table(finished, self.options))
         return finished.exit_status
 
 
@@ -229,6 +232,7 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stderr.write(f"zoe-jax: {error}\n")
         return 2
     except KeyboardInterrupt:
+        sys.stderr.write("zoe-jax: interrupted; the same command goes on from what is finished\n")
         return 130
 
 

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from zoe_jax.input.prepare import PreparationError
 from zoe_jax.input.records import DepthMetadata
 
+from ..depth_files import zero_where_invalid
 from ..raw import RawBuilder, RawConfig, RawExample, RawOptions, RawPreparation
 from ..raw_files import depth_in_file, image_size, refuse_splits
 from .projection import Overlap, depth_of_points
@@ -29,7 +30,7 @@ FRONT_CAMERA = "CAMERA_01"
 
 @dataclass(frozen=True)
 class DdadOptions(RawOptions):
-    """Options of DDAD."""
+    """What every published data set asks, and what is taken of the sensors."""
 
     camera: str = FRONT_CAMERA
     """Camera whose images are taken: CAMERA_01, the one of the paper, looks ahead; 05 to 09 look around."""
@@ -80,7 +81,7 @@ class FlatFrame:
     def features(self) -> dict[str, Any]:
         """The image as it is, the depth as float32."""
         depth_m = depth_in_file(self.depth, image_size(self.image, "png"))
-        return {"image": self.image, "depth": np.where(np.isfinite(depth_m) & (depth_m > 0), depth_m, 0)}
+        return {"image": self.image, "depth": zero_where_invalid(depth_m)}
 
 
 class ZoeDdad(RawBuilder, skip_registration=True):

@@ -10,8 +10,9 @@ import numpy as np
 from zoe_jax.input.prepare import PreparationError
 from zoe_jax.input.records import DepthMetadata
 
+from ..depth_files import mask_image, zero_where_invalid
 from ..raw import RawBuilder, RawConfig, RawOptions, RawPreparation
-from ..raw_files import depth_in_file, image_size, mask_image, mask_in_file, refuse_splits
+from ..raw_files import depth_in_file, image_size, mask_in_file, refuse_splits
 
 MAX_DEPTH_M = 350.0
 """The range of the scanner, a FARO Focus S350."""
@@ -51,7 +52,7 @@ class DiodeExample:
         depth_m = depth_in_file(depth, size)
         return {
             "image": image,
-            "depth": np.where(np.isfinite(depth_m) & (depth_m > 0), depth_m, np.float32(0)),
+            "depth": zero_where_invalid(depth_m),
             "valid_mask": mask_image(mask_in_file(mask, size)),
             "intrinsics": np.array(INTRINSICS, np.float32),
         }

@@ -13,8 +13,8 @@ from PIL import Image
 from zoe_jax.input.records import DepthMetadata, record_features
 from zoe_jax.predict.images import eight_bits, read_image
 
-from .check import CheckedPair, read_mask
-from .depth_files import PNG_BIT_DEPTH, read_depth
+from ..depth_files import mask_image, png_bits, read_depth, read_mask, zero_where_invalid
+from .check import CheckedPair
 
 EXIF_ORIENTATION = 0x0112
 
@@ -81,10 +81,10 @@ class _Examples:
             example["depth"] = str(pair.depth)
         else:
             depth_m = read_depth(pair.depth, config.units_per_m, config.depth_key)
-            example["depth"] = np.where(np.isfinite(depth_m) & (depth_m > 0), depth_m, np.float32(0))
+            example["depth"] = zero_where_invalid(depth_m)
         if config.masks:
             mask = np.ones(checked.size, bool) if pair.mask is None else read_mask(pair.mask)
-            example["valid_mask"] = Image.fromarray(mask.astype(np.uint8) * np.uint8(255))
+            example["valid_mask"] = mask_image(mask)
         if config.intrinsics:
             example["intrinsics"] = np.asarray(pair.intrinsics, np.float32)
         return example
@@ -102,7 +102,4 @@ def is_plain_rgb(path: Path) -> bool:
         # MPO is a JPEG with a second picture behind it, as telephones write it
         if image.format in ("JPEG", "MPO"):
             return True
-    if image.format != "PNG":
-        return False
-    with path.open("rb") as file:
-        return file.read(PNG_BIT_DEPTH.stop)[PNG_BIT_DEPTH][0] == 8
+    return image.format == "PNG" and png_bits(path) == 8

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Float32
-from PIL import Image
+from jaxtyping import Float32
 
 from zoe_jax.errors import ZoeJaxError
 from zoe_jax.input.prepare import PreparationError, Progress
@@ -16,7 +15,7 @@ from zoe_jax.input.records import DepthMetadata, valid_depth
 from zoe_jax.input.summary import DepthStatistics, OddFile, SplitSummary
 from zoe_jax.predict.images import ImageError, read_image
 
-from .depth_files import DepthFileError, read_depth
+from ..depth_files import DepthFileError, read_depth, read_mask
 from .pairing import Pair
 
 PLAUSIBLE_MEDIAN_M = (0.01, 1000.0)
@@ -123,29 +122,6 @@ class Checker:
         ]
         hint = " or ".join(fitting) or "--depth-units-per-m is the value that stands for one metre"
         return f"{text}; {hint}"
-
-
-def read_mask(path: Path) -> Bool[np.ndarray, "h w"]:
-    """A mask from an image of one channel, or an array; what is not 0 is valid.
-
-    Raises:
-        ImageError: it cannot be read, or is no mask.
-    """
-    try:
-        if path.suffix.lower() == ".npy":
-            with path.open("rb") as file:
-                mask = np.load(file, allow_pickle=False)
-        else:
-            with Image.open(path) as image:
-                mask = np.asarray(image.convert("L") if image.mode == "P" else image)
-    # decoders raise anything on what they cannot read
-    except Exception as error:
-        raise ImageError(f"cannot be read: {error}") from error
-    if mask.ndim == 3 and mask.shape[2] == 1:
-        mask = mask[..., 0]
-    if mask.ndim != 2 or mask.dtype.kind not in "buif":
-        raise ImageError(f"it has shape {mask.shape} and type {mask.dtype}; a mask is [height, width], of numbers")
-    return mask != 0
 
 
 def refuse_if_nothing_is_left(checked: Sequence[CheckedPair], odd_files: Sequence[OddFile], strict: bool) -> None:

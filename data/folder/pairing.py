@@ -11,7 +11,7 @@ from pathlib import Path
 from zoe_jax.input.prepare import PreparationError
 from zoe_jax.input.summary import OddFile
 
-from .depth_files import DEPTH_SUFFIXES
+from ..depth_files import DEPTH_SUFFIXES
 from .options import FolderOptions, check_intrinsics
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm")

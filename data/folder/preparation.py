@@ -13,9 +13,9 @@ from zoe_jax.input.prepare import PreparationError, Progress, default_data_dir
 from zoe_jax.input.records import DepthMetadata
 from zoe_jax.input.summary import DataSetSummary, Summary
 
+from ..depth_files import PNG
 from .builder import FolderConfig, ZoeFolder
 from .check import CheckedPair, Checker, refuse_if_nothing_is_left, summarize_checked
-from .depth_files import PNG
 from .options import FolderOptions
 from .pairing import Pair, find_pairs, split_of_each
 
@@ -33,6 +33,7 @@ class _Folder:
 
     name = "folder"
     description = "Your own images and depth: parallel folders, a naming pattern, or a table of pairs."
+    documentation = ""  # that of the options says it all
     options = FolderOptions
 
     def prepare(self, options: FolderOptions, data_dir: Path, jobs: int, progress: Progress) -> Summary:

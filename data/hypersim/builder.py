@@ -12,6 +12,7 @@ from jaxtyping import Float, Float32
 from zoe_jax.input.prepare import PreparationError
 from zoe_jax.input.records import DepthMetadata
 
+from ..depth_files import optional_library, zero_where_invalid
 from ..raw import RawBuilder, RawConfig, RawOptions, RawPreparation
 from ..raw_files import check_size, first_with, image_size
 from .official_split import read_test_frames
@@ -30,7 +31,7 @@ KEY = "dataset"
 
 @dataclass(frozen=True)
 class HypersimOptions(RawOptions):
-    """Which frames are taken."""
+    """What every published data set asks, and which frames are taken."""
 
     official_split: bool = False
     """Only the frames that the owner's split v1 calls test; else every frame that is there."""
@@ -90,21 +91,17 @@ class HypersimExample:
         depth_m = planar_depth(distance_m)
         return {
             "image": image,
-            "depth": np.where(np.isfinite(depth_m) & (depth_m > 0), depth_m, np.float32(0)),
+            "depth": zero_where_invalid(depth_m),
             "intrinsics": np.array([FOCAL_LENGTH_PX, FOCAL_LENGTH_PX, WIDTH / 2, HEIGHT / 2], np.float32),
         }
 
 
 def _distances_m(path: Path) -> Float[np.ndarray, "h w"]:
-    try:
-        import h5py
-    except ImportError as error:
-        raise PreparationError("Hypersim's depth is read by h5py: pip install 'zoe_jax[h5]'") from error
+    h5py = optional_library("h5py", "h5", "Hypersim's depth is")
     right = f"it should be an HDF5 file with distances of {WIDTH}x{HEIGHT} pixels in {KEY!r}"
     try:
         with h5py.File(path, "r") as file:
-            content: Any = file[KEY]
-            distance_m = np.asarray(content)
+            distance_m = np.asarray(file[KEY])
     # h5py raises anything on what it cannot read
     except Exception as error:
         raise PreparationError(f"{path} cannot be read: {error}; {right}") from error

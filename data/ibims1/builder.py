@@ -10,8 +10,9 @@ import numpy as np
 from zoe_jax.input.prepare import PreparationError
 from zoe_jax.input.records import DepthMetadata
 
+from ..depth_files import mask_image
 from ..raw import RawBuilder, RawConfig, RawOptions, RawPreparation
-from ..raw_files import depth_in_file, first_with, image_size, mask_image, mask_in_file, numbers_in_file
+from ..raw_files import depth_in_file, first_with, image_size, mask_in_file, numbers_in_file
 
 MAX_DEPTH_M = 50.0
 """What 65535 stands for."""

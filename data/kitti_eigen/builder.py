@@ -12,7 +12,7 @@ from zoe_jax.input.prepare import PreparationError
 from zoe_jax.input.records import DepthMetadata
 
 from ..raw import RawBuilder, RawConfig, RawOptions, RawPreparation
-from ..raw_files import depth_in_file, image_size
+from ..raw_files import Intrinsics, depth_in_file, image_size
 from ..split_lists import SplitList, read_lists
 
 LISTS = {
@@ -44,7 +44,7 @@ class EigenExample:
     image: Path
     depth: Path | None
     """None: there is no truth."""
-    intrinsics: tuple[float, float, float, float] | None
+    intrinsics: Intrinsics | None
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -113,7 +113,7 @@ def _depth_folder(raw: Path, drive: str) -> Path:
     return next((raw / place for place in DEPTHS if (raw / place / inside).is_dir()), raw / DEPTHS[1])
 
 
-def _intrinsics(calibration: Path) -> tuple[float, float, float, float] | None:
+def _intrinsics(calibration: Path) -> Intrinsics | None:
     """fx, fy, cx, cy of the rectified left colour camera; None where there is no such file."""
     if not calibration.is_file():
         return None

@@ -1,17 +1,12 @@
 """The TFDS builder of `zoe_nyu_depth_v2/sync` and `zoe_nyu_depth_v2/labelled`."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from zoe_jax.input.prepare import PreparationError
 from zoe_jax.input.records import DepthMetadata
 
 from ..raw import RawBuilder, RawConfig, RawOptions, RawPreparation
-from ..raw_files import depth_in_file, image_size
+from ..raw_files import CopiedPair
 from ..split_lists import SplitList, read_lists
 from .labelled import LABELLED, SPLITS, find_labelled
 
@@ -32,25 +27,6 @@ FOLDERS = {"train": "sync", "test": "official_splits/test"}
 
 class ZoeNyuDepthV2(RawBuilder, skip_registration=True):
     """NYU Depth v2: indoor images with the depth of a Kinect."""
-
-
-@dataclass(frozen=True)
-class SyncExample:
-    """A line of a list."""
-
-    id: str
-    image: Path
-    depth: Path
-
-    @property
-    def files(self) -> tuple[Path, Path]:
-        """Image and depth."""
-        return self.image, self.depth
-
-    def features(self) -> dict[str, Any]:
-        """Both files as they are."""
-        depth_in_file(self.depth, image_size(self.image, "jpeg"))
-        return {"image": str(self.image), "depth": str(self.depth), "intrinsics": np.array(INTRINSICS, np.float32)}
 
 
 def find(options: RawOptions) -> list[RawConfig]:
@@ -78,7 +54,7 @@ def find(options: RawOptions) -> list[RawConfig]:
 
 
 def _sync(options: RawOptions) -> RawConfig:
-    splits: dict[str, Sequence[SyncExample]] = {}
+    splits: dict[str, Sequence[CopiedPair]] = {}
     for split, pairs in read_lists(LISTS, options.splits).items():
         folder, examples = options.raw / FOLDERS[split], []
         for pair in pairs:
@@ -86,7 +62,8 @@ def _sync(options: RawOptions) -> RawConfig:
                 raise PreparationError(
                     f"the list of {split} gives no depth for {pair.image}; every image of NYU has it"
                 )
-            examples.append(SyncExample(str(pair.image.with_suffix("")), folder / pair.image, folder / pair.depth))
+            id_ = str(pair.image.with_suffix(""))
+            examples.append(CopiedPair(id_, folder / pair.image, folder / pair.depth, "jpeg", INTRINSICS))
         splits[split] = examples
     metadata = DepthMetadata(0, MAX_DEPTH_M, 1000, "nyu")
     return RawConfig(name="sync", metadata=metadata, image_format="jpeg", intrinsics=True, splits=splits)

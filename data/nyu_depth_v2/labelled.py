@@ -1,6 +1,5 @@
 """The owner's labelled images: `nyu_depth_v2_labeled.mat`, an HDF5 file, with its official split in `splits.mat`."""
 
-import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,9 @@ import scipy.io
 from PIL import Image
 
 from zoe_jax.input.prepare import PreparationError
+
+from ..depth_files import optional_library, zero_where_invalid
+from ..raw_files import Intrinsics
 
 LABELLED = "nyu_depth_v2_labeled.mat"
 SPLITS = "splits.mat"
@@ -27,7 +29,7 @@ class LabelledExample:
     splits: Path
     index: int
     """From 0."""
-    intrinsics: tuple[float, float, float, float]
+    intrinsics: Intrinsics
 
     @property
     def files(self) -> tuple[Path, Path]:
@@ -48,17 +50,14 @@ class LabelledExample:
                 f"{self.file}, image {self.index + 1}: images have the shape {image.shape[::-1]} and type "
                 f"{image.dtype}, rawDepths {depth_m.shape[::-1]}; they should be uint8 (3, 640, 480) and (640, 480)"
             )
-        valid = np.isfinite(depth_m) & (depth_m > 0)
         return {
             "image": Image.fromarray(np.ascontiguousarray(image)),
-            "depth": np.where(valid, depth_m, 0).astype(np.float32),
+            "depth": zero_where_invalid(depth_m).astype(np.float32),
             "intrinsics": np.array(self.intrinsics, np.float32),
         }
 
 
-def find_labelled(
-    folder: Path, intrinsics: tuple[float, float, float, float]
-) -> Mapping[str, Sequence[LabelledExample]]:
+def find_labelled(folder: Path, intrinsics: Intrinsics) -> Mapping[str, Sequence[LabelledExample]]:
     """The images of each split, called as `official_splits` calls them: by kind of scene and by index from 0.
 
     Raises:
@@ -109,7 +108,4 @@ def _scene_kinds(file: Path) -> list[str]:
 
 
 def _h5py() -> Any:
-    try:
-        return importlib.import_module("h5py")
-    except ImportError as error:
-        raise PreparationError(f"{LABELLED} is read by h5py: pip install 'zoe_jax[h5]'") from error
+    return optional_library("h5py", "h5", f"{LABELLED} is")

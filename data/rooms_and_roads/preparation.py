@@ -59,6 +59,10 @@ class _RoomsAndRoads:
 
     name = "rooms_and_roads"
     description = "Rendered rooms and roads with exact depth: no download, ready in a minute."
+    documentation = (
+        "Writes the data sets zoe_rooms_and_roads/rooms (up to 10 m) and zoe_rooms_and_roads/roads (up to 80 m, the "
+        "sky without depth)."
+    )
     options = RoomsAndRoadsOptions
 
     def prepare(self, options: RoomsAndRoadsOptions, data_dir: Path, jobs: int, progress: Progress) -> Summary:

@@ -1,10 +1,5 @@
 """Virtual KITTI 1.3.1: frames of the download, and the builder of `zoe_virtual_kitti/depth`."""
 
-from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
-
 from zoe_jax.input.prepare import PreparationError
 from zoe_jax.input.records import DepthMetadata
 
@@ -24,18 +19,6 @@ INTRINSICS = (725.0, 725.0, 620.5, 187.0)
 """fx, fy, cx, cy in pixels, of all frames."""
 
 
-@dataclass(frozen=True)
-class RenderedFrame(CopiedPair):
-    """An image and its depth in centimetres; an example of both Virtual KITTIs."""
-
-    intrinsics: tuple[float, float, float, float] = INTRINSICS
-    """fx, fy, cx, cy, in pixels."""
-
-    def features(self) -> dict[str, Any]:
-        """Both files as they are, and the intrinsics."""
-        return {**super().features(), "intrinsics": np.array(self.intrinsics, np.float32)}
-
-
 class ZoeVirtualKitti(RawBuilder, skip_registration=True):
     """Virtual KITTI 1.3.1: rendered drives of KITTI under ten conditions, with dense depth."""
 
@@ -51,7 +34,7 @@ def find(options: RawOptions) -> list[RawConfig]:
         images = sorted((options.raw / image_folder).glob(pattern))
         if images:
             frames = [
-                RenderedFrame(str(name.with_suffix("")), image, options.raw / depth_folder / name)
+                CopiedPair(str(name.with_suffix("")), image, options.raw / depth_folder / name, "png", INTRINSICS)
                 for image in images
                 for name in (image.relative_to(options.raw / image_folder),)
             ]

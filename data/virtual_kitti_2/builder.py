@@ -8,7 +8,8 @@ from pathlib import Path
 from zoe_jax.input.prepare import PreparationError
 
 from ..raw import RawBuilder, RawConfig, RawOptions, RawPreparation
-from ..virtual_kitti.builder import METADATA, RenderedFrame
+from ..raw_files import CopiedPair
+from ..virtual_kitti.builder import METADATA
 
 LAYOUTS = (
     ("vkitti_2.0.3_rgb", "vkitti_2.0.3_depth"),
@@ -70,7 +71,7 @@ def drawn_splits(ids: Sequence[str], seed: int = SEED) -> dict[str, list[str]]:
     return {"train": drawn[:n_train], "test": drawn[n_train:]}
 
 
-def _frames(raw: Path) -> list[RenderedFrame]:
+def _frames(raw: Path) -> list[CopiedPair]:
     for image_folder, depth_folder in LAYOUTS:
         images = sorted((raw / image_folder).glob(FRAMES))
         if images:
@@ -81,15 +82,15 @@ def _frames(raw: Path) -> list[RenderedFrame]:
     )
 
 
-def _frame(image: Path, image_folder: Path, depth_folder: Path) -> RenderedFrame:
+def _frame(image: Path, image_folder: Path, depth_folder: Path) -> CopiedPair:
     relative = image.relative_to(image_folder)
     scene, condition = relative.parts[:2]
     number = image.stem.removeprefix("rgb_")
     depth = depth_folder / scene / condition / "frames/depth/Camera_0" / f"depth_{number}.png"
-    return RenderedFrame(f"{scene}/{condition}/{number}", image, depth, "jpeg", INTRINSICS)
+    return CopiedPair(f"{scene}/{condition}/{number}", image, depth, "jpeg", INTRINSICS)
 
 
-def _listed(path: Path, frames: Mapping[str, RenderedFrame]) -> list[str]:
+def _listed(path: Path, frames: Mapping[str, CopiedPair]) -> list[str]:
     """The ids that a list names, each line an image's path on whatever machine the list was made."""
     try:
         lines = path.read_text(encoding="utf-8").split("\n")

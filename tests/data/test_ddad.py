@@ -221,7 +221,7 @@ def test_damaged_files_are_named(tmp_path: Path, raw: Path) -> None:
         path.write_bytes(before)
 
     cloud, image = scene / "point_cloud/LIDAR/15.npz", scene / "rgb/CAMERA_01/15.png"
-    fails(cloud, None, "1 files are missing")
+    fails(cloud, None, "1 file is missing")
     fails(cloud, cloud.read_bytes()[:-40], "is no point cloud")
     fails(cloud, b"", "is no point cloud")
     for arrays, match in (
@@ -299,7 +299,7 @@ def test_wrong_folders_and_options_are_named(tmp_path: Path) -> None:
 
     fails(r"holds no DDAD; expected is the owner's ddad\.json or ddad_train_val/ddad\.json, or images NAME_rgb\.png")
     miniature.write_image(raw / "a_rgb.png", np.zeros((4, 6, 3), np.uint8))
-    fails(r"1 files are missing: .*a_depth\.npy")
+    fails(r"1 file is missing: .*a_depth\.npy")
     fails("--camera and --overlap need the owner's scenes", camera="CAMERA_05")
     fails("--camera and --overlap need the owner's scenes", overlap="last")
     fails("has no split lists", splits=raw)

@@ -73,7 +73,7 @@ def test_it_is_announced() -> None:
 @pytest.mark.parametrize(
     ("what", "message"),
     [
-        ("no depth", r"1 files are missing: .*depth_filled/im_1_depth_filled\.png"),
+        ("no depth", r"1 file is missing: .*depth_filled/im_1_depth_filled\.png"),
         ("nothing", r"holds no test image of DIML; expected are indoor/test/LR"),
         ("splits", r"diml has no split lists: .*; leave --splits out"),
         ("image is text", r"im_1_c\.png cannot be read: .*; it should be an RGB PNG of 8 bits a channel"),

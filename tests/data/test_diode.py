@@ -69,7 +69,7 @@ def test_it_is_announced() -> None:
 @pytest.mark.parametrize(
     ("what", "message"),
     [
-        ("no depth", r"1 files are missing: .*00011_00195_indoors_000_010_depth\.npy"),
+        ("no depth", r"1 file is missing: .*00011_00195_indoors_000_010_depth\.npy"),
         ("nothing", r"holds no image of DIODE; expected are val/indoors/scene_"),
         ("splits", r"diode has no split lists: .*; leave --splits out"),
         ("depth is text", r"_depth\.npy, which should be depth: cannot be read"),

@@ -19,7 +19,7 @@ from tests.data.folders import (
 )
 from zoe_jax.input.prepare import PreparationError
 from zoe_jax.input.reader import PreparedReader
-from zoe_jax_data.folder import depth_files
+from zoe_jax_data import depth_files
 
 
 def truncate(path: Path, share: float = 0.6) -> None:

@@ -150,7 +150,7 @@ def test_it_is_announced() -> None:
 @pytest.mark.parametrize(
     ("what", "message"),
     [
-        ("no depth", r"1 files are missing: .*scene_cam_00_geometry_hdf5/frame\.0001\.depth_meters\.hdf5"),
+        ("no depth", r"1 file is missing: .*scene_cam_00_geometry_hdf5/frame\.0001\.depth_meters\.hdf5"),
         ("nothing", r"holds no scene of Hypersim; expected is ai_\*/images/scene_cam_\*_final_preview/frame"),
         (
             "depth is text",

@@ -69,8 +69,8 @@ def test_list_may_be_named(tmp_path: Path, raw: Path) -> None:
 @pytest.mark.parametrize(
     ("what", "message"),
     [
-        ("no image", r"1 files are missing: .*rgb/corridor_01\.png"),
-        ("no mask", r"1 files are missing: .*mask_transp/corridor_01\.png"),
+        ("no image", r"1 file is missing: .*rgb/corridor_01\.png"),
+        ("no mask", r"1 file is missing: .*mask_transp/corridor_01\.png"),
         ("no list", r"there is no .*imagelist\.txt; .*--splits"),
         ("nothing", r"holds no image of iBims-1; expected are rgb/\*\.png"),
         ("truncated", r"rgb/corridor_01\.png cannot be read: .*; it should be an RGB PNG of 8 bits a channel"),

@@ -14,7 +14,7 @@ from tests.data import miniature
 from tests.data.raw_sets import prepare, records, stored
 from zoe_jax import cli
 from zoe_jax.input.on_beam import cause_of_failure
-from zoe_jax.input.prepare import PreparationError
+from zoe_jax.input.prepare import PreparationError, preparation_names
 from zoe_jax.input.records import DepthMetadata
 from zoe_jax_data.nyu_depth_v2.builder import ZoeNyuDepthV2
 from zoe_jax_data.raw import RawConfig, RawOptions, RawPreparation
@@ -211,3 +211,18 @@ def test_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert data_set["splits"]["test"]["count"] == 2
     assert cli.main([*common, "--only", "train"]) == 2
     assert "--only train: there is no such split; there are test" in capsys.readouterr().err
+
+
+PUBLISHED = sorted(set(preparation_names()) - {"folder", "rooms_and_roads"})
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_help_says_where_to_get_it_and_what_is_expected(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["prepare", name, "--help"])
+    text = capsys.readouterr().out
+    for word in ("Where to get it: http", "icence", "Expected under `--raw`", "Result: `zoe_", "Citation: ", "Traps: "):
+        assert word in text
+    # paragraphs are of one line, so that a terminal of any width may break them; what is indented keeps its lines
+    assert any(line.startswith("    ") for line in text.splitlines())
+    assert len(PUBLISHED) == 10

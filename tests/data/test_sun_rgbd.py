@@ -111,8 +111,8 @@ def test_it_is_announced() -> None:
         ("split is text", r"allsplit\.mat cannot be read: .*; it should be the owner's allsplit\.mat"),
         ("split of another set", r"allsplit\.mat: '/data/kitchen' names no folder of SUNRGBD"),
         ("no frame", r"3 files are missing: .*NYU0001/image/\*\.jpg, .*depth_bfx/\*\.png, .*NYU0001/intrinsics\.txt"),
-        ("no image", r"1 files are missing: .*NYU0001/image/\*\.jpg"),
-        ("no depth", r"1 files are missing: .*NYU0001/depth_bfx/\*\.png"),
+        ("no image", r"1 file is missing: .*NYU0001/image/\*\.jpg"),
+        ("no depth", r"1 file is missing: .*NYU0001/depth_bfx/\*\.png"),
         ("two images", r"NYU0001/image holds 2 files \*\.jpg; a frame has one"),
         ("truncated image", r"image/img\.jpg cannot be read: .*; it should be an RGB JPEG"),
         ("depth of other size", r"depth_bfx/depth\.png is 640x100, its image 730x530 \(width x height\)"),
@@ -158,7 +158,7 @@ def spoil(root: Path, what: str) -> None:
 @pytest.mark.parametrize(
     ("what", "message"),
     [
-        ("no depth", r"1 files are missing: .*gt/gt/000002\.png"),
+        ("no depth", r"1 file is missing: .*gt/gt/000002\.png"),
         (
             "tenths of a millimetre",
             r"000002\.png: its median depth would be 51.* m; it should be in millimetres, decoded",

@@ -70,7 +70,7 @@ def test_what_is_wrong_is_named(tmp_path: Path) -> None:
 
     content = depth.read_bytes()
     depth.unlink()
-    fails(r"1 files are missing: .*test_depth/00001\.png")
+    fails(r"1 file is missing: .*test_depth/00001\.png")
     depth.write_bytes(content[:-2000])
     fails(r"test_depth/00001\.png, which should be depth: it is truncated")
     miniature.write_image(depth, np.zeros((375, 1242), np.uint8))

@@ -117,7 +117,7 @@ def test_what_is_wrong_is_named(tmp_path: Path, raw: Path) -> None:
     fails(r"rgb_00000\.jpg cannot be read: .*truncated")
     image.write_bytes(content)
     (raw / f"depth/{FRAMES}/depth/Camera_0/depth_00001.png").unlink()
-    fails(r"1 files are missing: .*depth/Scene01/clone/frames/depth/Camera_0/depth_00001\.png")
+    fails(r"1 file is missing: .*depth/Scene01/clone/frames/depth/Camera_0/depth_00001\.png")
     (tmp_path / "empty").mkdir()
     fails(
         r"holds no image of Virtual KITTI 2; expected are files such as one of vkitti_2\.0\.3_rgb/", tmp_path / "empty"

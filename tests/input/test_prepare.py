@@ -86,6 +86,8 @@ def test_one_of_other_things_is_not_taken_for_it(tmp_path: Path) -> None:
     build(little(), tmp_path, SOURCE)
     with pytest.raises(PreparationError, match="made with another seed; overwrite it"):
         build(little(), tmp_path, {"seed": 4})
+    with pytest.raises(PreparationError, match="made without noise and also with seed; overwrite it"):
+        build(little(), tmp_path, {"noise": 4})
     (tmp_path / "zoe_little/mine/1.0.0" / building.SUMMARY_FILE).unlink()
     with pytest.raises(PreparationError, match="but not of this command"):
         build(little(), tmp_path, SOURCE)
@@ -262,7 +264,7 @@ def test_a_summary_survives_json() -> None:
 def test_a_summary_as_text() -> None:
     text = str(some_summary())
     assert "train: 2 images, width x height 1242x375 (1), 640x480 (1)" in text
-    assert "depth 1.2 to 1.7 m, 50.0 % invalid" in text
+    assert "depth 1.2 to 1.7 m, 50.0 % invalid\n  checksum abc\n" in text
     assert "test: 1 image, width x height 2x2" in text
     assert "left out, unreadable image: 25\n    00.png: truncated" in text
     assert "19.png" in text
@@ -286,6 +288,7 @@ class LittleOptions:
 class Little:
     name = "little"
     description = "A data set for tests."
+    documentation = "Nobody downloads it."
     options = LittleOptions
 
     def prepare(self, options: LittleOptions, data_dir: Path, jobs: int, progress: prepare.Progress) -> Summary:
@@ -385,7 +388,7 @@ def test_help_of_one_shows_its_options(capsys: pytest.CaptureFixture[str]) -> No
     with pytest.raises(SystemExit):
         cli.main(["prepare", "little", "--help"])
     text = capsys.readouterr().out
-    for word in ("--count INT", "How many.", "--data-dir", "--jobs", "--report", "A data set for tests."):
+    for word in ("--count INT", "How many.", "--data-dir", "--jobs", "--report", "A data set for tests.", "Nobody"):
         assert word in text
 
 

@@ -39,8 +39,8 @@ def test_every_variation_gives_depth_of_the_image_size_and_finite_gradients(over
 def test_the_stem_reaches_the_decoder_directly() -> None:
     paths = parameter_shapes(TINY)
     assert {path for path in paths if "/stem_" in path and path.endswith("kernel")} == {
-        *(f"encoder/stem_{i}/kernel" for i in (1, 2, 3)),
-        *(f"decoder/stem_{i}/kernel" for i in (1, 2)),
+        *(f"encoder/stem_{i}/kernel" for i in (1, 2, 3, 4)),
+        *(f"decoder/stem_{i}/kernel" for i in (1, 2, 3)),
     }
     params = zoe_jax.init(TINY, jax.random.key(0))
     out = forward(TINY, params, IMAGES, intermediates=True)

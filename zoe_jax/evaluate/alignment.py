@@ -21,7 +21,9 @@ def scale_and_shift(
     centred = prediction - mean_prediction[:, None, None]
     variance = mean(centred**2)
     covariance = mean(centred * (target - mean_target[:, None, None]))
-    scale = jnp.where(variance > 0, covariance / jnp.where(variance > 0, variance, 1), 0)
+    # a millionth of the mean is what rounding makes of a constant
+    varies = variance > (1e-6 * mean_prediction) ** 2
+    scale = jnp.where(varies, covariance / jnp.where(varies, variance, 1), 0)
     return scale, mean_target - scale * mean_prediction
 
 

@@ -3,8 +3,8 @@
 import hashlib
 import io
 import json
+import logging
 import re
-import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from flax.traverse_util import flatten_dict
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -30,10 +31,14 @@ from zoe_jax.predict.images import eight_bits
 from zoe_jax.predict.protocols import protocol
 from zoe_jax.provenance import machine
 
+log = logging.getLogger(__name__)
+
 PICTURES = 3
 """Best and worst images, so many of each, of every evaluation."""
 PROBLEMS_SHOWN = 5
 """Of one kind, on the terminal."""
+MAX_COLUMNS = 1000
+"""Of a line; a terminal wraps what is too long for it."""
 
 
 @dataclass(frozen=True)
@@ -129,8 +134,8 @@ def evaluate(
         DataError: a data set is not prepared; the message says what would do it.
         EvaluationError: the output folder has something else, or a model cannot be evaluated on a data set.
     """
-    if not names:
-        raise EvaluationError("name a checkpoint to evaluate: zoe-jax evaluate CHECKPOINT --datasets nyu")
+    if not names or not options.datasets:
+        raise EvaluationError("name checkpoints and data sets to evaluate: zoe-jax evaluate CHECKPOINT --datasets nyu")
     data_dir = None if options.data_dir is None else str(options.data_dir)
     opened = dict(_open_all(options, data_dir))
     facts: dict[str, Any] = {
@@ -152,14 +157,8 @@ def evaluate(
         clocks[name] = evaluator.clock
         for key, (benchmark, reader) in opened.items():
             rule = benchmark.rules[options.rules]
-            # another commit may give other numbers
-            made_of = {
-                "commit": facts["zoe_jax"]["commit"],
-                **{part: facts[part] for part in ("rules", "protocol", "flip")},
-                "checkpoint": facts["checkpoints"][name],
-                "data_set": facts["data_sets"][key],
-            }
-            file = f"{name}_{_as_file_name(key)}_{_digest(made_of)[:12]}.jsonl"
+            made_of = _decides(facts, name, key)
+            file = f"{_as_file_name(f'{name}_{key}')}_{_digest(made_of)[:12]}.jsonl"
             writing = jax.process_index() == 0
             outcomes = OutcomeLog(options.output_dir / "images" / file, made_of, writing)
             found = evaluator.run(reader, rule, outcomes, progress, options.limit)
@@ -167,6 +166,7 @@ def evaluate(
             pictures[name, key] = _pictures(evaluator, reader, benchmark, evaluations[-1], options)
             if writing:
                 write_results(options.output_dir, facts, evaluations)
+        del checkpoint, evaluator  # before the next is loaded
     if jax.process_index() == 0:
         write_evaluation_report(options.output_dir, facts, evaluations, pictures)
     return Finished(evaluations, clocks, options.output_dir)
@@ -183,6 +183,20 @@ def _open_all(options: EvaluateOptions, data_dir: str | None) -> Iterator[tuple[
         split = options.split or (benchmark.split if benchmark else "test")
         reader = PreparedReader(benchmark.prepared if benchmark else key, split, data_dir)
         yield key, (benchmark or own_benchmark(key, split, *reader.range_m), reader)
+
+
+def _decides(facts: Mapping[str, Any], name: str, key: str) -> dict[str, Any]:
+    """All that has influence on the numbers; outcomes of anything else are not taken for these."""
+    checksum = facts["data_sets"][key]["checksum"]
+    if not checksum:
+        log.warning("%s has no checksum: nothing is taken over from an earlier evaluation", key)
+    made_with = facts["zoe_jax"]
+    return {
+        **{part: made_with[part] for part in ("commit", "versions", *(() if checksum else ("date",)))},
+        **{part: facts[part] for part in ("rules", "protocol", "flip")},
+        "checkpoint": facts["checkpoints"][name],
+        "data_set": facts["data_sets"][key],
+    }
 
 
 def _data_facts(benchmark: Benchmark, reader: PreparedReader, options: EvaluateOptions) -> dict[str, Any]:
@@ -227,7 +241,8 @@ def _pictures(
     chosen = {outcome.id: outcome for outcome in (*ranked[:PICTURES], *ranked[-PICTURES:])}
     depths = evaluator.depth_of(reader, benchmark.rules[options.rules], list(chosen))
     pictures = []
-    for name, outcome in chosen.items():
+    # a record that was read when its line was written may be damaged by now
+    for name, outcome in ((name, outcome) for name, outcome in chosen.items() if name in depths):
         example, depth_m = depths[name]
         image = eight_bits(example.pixels)
         pictures.append(PicturedImage(name, image, example.truth_m, example.valid_mask, depth_m, outcome.metrics))
@@ -236,7 +251,8 @@ def _pictures(
 
 def summary_table(finished: Finished, options: EvaluateOptions) -> str:
     """The means as text; under `profile` also where the time went."""
-    metrics = Table("checkpoint", "data set", "images", *METRICS, title=f"rules {options.rules}, {options.protocol}")
+    title = f"rules {options.rules}, protocol {options.protocol}"
+    metrics = _table(title, ("checkpoint", "data set"), ("images", *METRICS))
     for evaluation in finished.evaluations:
         means = [f"{value:.3f}" for value in evaluation.metrics().values()]
         metrics.add_row(evaluation.checkpoint, evaluation.data_set, str(len(evaluation.evaluated)), *means)
@@ -244,7 +260,8 @@ def summary_table(finished: Finished, options: EvaluateOptions) -> str:
     if options.profile:
         tables.append(_profile_table(finished.clocks))
     buffer = io.StringIO()
-    console = Console(file=buffer, width=max(shutil.get_terminal_size().columns, 120))
+    # names are the user's: a bracket in them is no markup, and a name that is cut tells no model from another
+    console = Console(file=buffer, width=MAX_COLUMNS, markup=False, emoji=False, highlight=False)
     for table in tables:
         console.print(table)
     for evaluation in finished.evaluations:
@@ -253,19 +270,29 @@ def summary_table(finished: Finished, options: EvaluateOptions) -> str:
             names = [name for name, found, _ in evaluation.problems() if found == kind]
             more = f" and {count - PROBLEMS_SHOWN} more" if count > PROBLEMS_SHOWN else ""
             shown = ", ".join(names[:PROBLEMS_SHOWN]) + more
-            console.print(f"{evaluation.checkpoint} on {evaluation.data_set}: {kind}: {count} ({shown})", markup=False)
-    console.print(f"results in {finished.output_dir}: report.html, results.json, images.csv", markup=False)
+            text = f"{evaluation.checkpoint} on {evaluation.data_set}: {kind}: {count} ({shown})"
+            console.print(text)
+    console.print(f"results in {finished.output_dir}: report.html, results.json, images.csv")
     return buffer.getvalue().rstrip()
 
 
 def _profile_table(clocks: Mapping[str, Clock]) -> Table:
     """Seconds and shares of every stage; compiling happens once and has no share."""
-    table = Table("checkpoint", "stage", "seconds", "share", title="where the time went")
+    table = _table("where the time went", ("checkpoint", "stage"), ("seconds", "share"))
     for name, clock in clocks.items():
         whole = sum(seconds for stage, seconds in clock.seconds.items() if stage != "compiling")
         for stage, seconds in sorted(clock.seconds.items(), key=lambda item: -item[1]):
             share = "once" if stage == "compiling" else f"{100 * seconds / whole:.1f} %"
             table.add_row(name, stage, f"{seconds:.2f}", share)
+    return table
+
+
+def _table(title: str, names: Sequence[str], numbers: Sequence[str]) -> Table:
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in names:
+        table.add_column(name)
+    for name in numbers:
+        table.add_column(name, justify="right")
     return table
 
 

@@ -1,6 +1,5 @@
 """From the records of a data set to batches for evaluation: what the network sees, and the truth that counts."""
 
-import logging
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,14 +14,12 @@ from zoe_jax.evaluate.results import Status
 from zoe_jax.evaluate.rules import Rule
 from zoe_jax.evaluate.validity import crop_mask
 from zoe_jax.input.augment import Sample
-from zoe_jax.input.geometry import KB_CROP, kb_crop
-from zoe_jax.input.reader import PreparedReader, Record
+from zoe_jax.input.geometry import KB_CROP, check_sizes, kb_crop
+from zoe_jax.input.reader import Header, PreparedReader, Record
 from zoe_jax.input.source import DataError
 from zoe_jax.predict.geometry import Size
 from zoe_jax.predict.images import ImageError
 from zoe_jax.predict.protocols import Plan
-
-log = logging.getLogger(__name__)
 
 WRONG_SCALE_M = 1000.0
 """Where not one pixel of the truth is nearer than this, it is not in metres."""
@@ -51,14 +48,21 @@ class Contents:
     """By id: records that cannot be read, or are no input for the network."""
 
 
-def list_contents(reader: PreparedReader, rule: Rule, make_plan: MakePlan) -> Contents:
-    """Looks at every record's sizes; nothing is decoded."""
-    entries, odd = [], {}
-    for index in range(len(reader)):
+def list_contents(reader: PreparedReader, rule: Rule, make_plan: MakePlan, threads: int) -> Contents:
+    """Looks at every record's sizes; nothing is decoded, but all is read."""
+
+    def look(index: int) -> Header | DataError:
         try:
-            header = reader.header(index)
+            return reader.header(index)
         except DataError as error:
-            odd[f"record {index}"] = ("unreadable", str(error))
+            return error
+
+    with ThreadPoolExecutor(threads) as pool:
+        headers = list(pool.map(look, range(len(reader))))
+    entries, odd = [], {}
+    for index, header in enumerate(headers):
+        if isinstance(header, DataError):
+            odd[f"record {index}"] = ("unreadable", str(header))
             continue
         try:
             image_size, truth_size = header.image_size, header.depth_size
@@ -78,8 +82,6 @@ class Example(NamedTuple):
     truth_m: Float32[np.ndarray, "H W"]
     """0 where it is invalid."""
     valid_mask: Bool[np.ndarray, "H W"]
-    domain: str
-    """What the data set says of itself."""
     status: Status
     detail: str = ""
 
@@ -100,7 +102,7 @@ def make_example(reader: PreparedReader, entry: Entry, rule: Rule) -> Example:
         status, detail = "wrong scale", f"its nearest depth is {record.depth_m[positive].min():g} m; is it in metres?"
     elif not valid.any():
         status, detail = "no valid pixel", f"none within {rule.min_depth_m:g}..{rule.max_depth_m:g} m, mask and crop"
-    return Example(entry.plan.prepare(image), truth_m, valid, str(record.domain or ""), status, detail)
+    return Example(entry.plan.prepare(image), truth_m, valid, status, detail)
 
 
 def seen_under(
@@ -109,13 +111,19 @@ def seen_under(
     """Image, truth in metres and the pixels that count.
 
     Bounds are compared in the depth's own type; nan is outside of all.
+
+    Raises:
+        DataError: mask and depth, or what is to be cut alike, differ in size.
     """
     depth_m = record.depth_m
     valid = (depth_m > rule.min_depth_m) & (depth_m < rule.max_depth_m)
     if rule.use_mask and record.valid_mask is not None:
+        if record.valid_mask.shape != depth_m.shape:
+            raise DataError(f"{record.id}: its mask is {record.valid_mask.shape}, not of its depth's {depth_m.shape}")
         valid &= record.valid_mask
     sample = Sample(record.image, np.where(valid, depth_m, np.float32(0)), valid)
     if rule.kb_crop:
+        check_sizes(sample)
         sample = kb_crop(sample)
     image = sample.image
     if rule.image_size is not None and image.shape[:2] != rule.image_size:
@@ -128,7 +136,7 @@ def seen_under(
 def _empty(entry: Entry, status: Status, detail: str = "") -> Example:
     truth_m = np.zeros(entry.truth_size, np.float32)
     pixels = np.zeros((*entry.plan.network_size, 3), np.float32)
-    return Example(pixels, truth_m, truth_m > 0, "", status, detail)
+    return Example(pixels, truth_m, truth_m > 0, status, detail)
 
 
 class ExampleBatch(NamedTuple):

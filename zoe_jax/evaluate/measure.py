@@ -1,13 +1,12 @@
 """Under jit: a batch through the network, and its depth against the truth."""
 
 import functools
-import itertools
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Num
 
 from zoe_jax.config import ZoeDepthConfig
 from zoe_jax.evaluate.alignment import depth_from_disparity
@@ -85,14 +84,19 @@ def measure(
     """
     at_truth = predicted_depth(depth, truth_m, valid_mask, plan, rule, aligned)
     relative_error = jnp.where(valid_mask, jnp.abs(at_truth - truth_m) / truth_m, 0)
-    ranges = itertools.pairwise(DEPTH_EDGES_M)
-    inside = [valid_mask & (truth_m >= low) & (truth_m < high) for low, high in ranges]
+    inner_edges = jnp.asarray(DEPTH_EDGES_M[1:-1], truth_m.dtype)
+    ranges = jnp.searchsorted(inner_edges, truth_m, side="right").reshape(len(truth_m), -1)
+
+    def by_depth(values: Num[Array, "b H W"]) -> Num[Array, "b ranges"]:
+        add_up = functools.partial(jax.ops.segment_sum, num_segments=len(DEPTH_EDGES_M) - 1)
+        return jax.vmap(add_up)(values.reshape(ranges.shape), ranges)
+
     return Measured(
         depth_metrics(at_truth, truth_m, valid_mask),
         jnp.sum(valid_mask, axis=(1, 2)),
         jnp.sum(~jnp.isfinite(depth), axis=(1, 2)),
-        jnp.stack([jnp.sum(jnp.where(mask, relative_error, 0), axis=(1, 2)) for mask in inside], axis=-1),
-        jnp.stack([jnp.sum(mask, axis=(1, 2)) for mask in inside], axis=-1),
+        by_depth(relative_error),
+        by_depth(valid_mask.astype(jnp.int32)),
     )
 
 

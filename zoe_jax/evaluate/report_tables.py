@@ -99,7 +99,7 @@ def improvement_sections(facts: Mapping[str, Any], evaluations: Sequence[Evaluat
     text = (
         f"Mean relative improvement over {reference}, the first checkpoint: on a data set over "
         f"{', '.join(OVER_METRICS)} (mRI_\N{GREEK SMALL LETTER THETA} in the paper), and of abs_rel over the data sets "
-        "(mRI_D). Above 0 is better."
+        "(mRI_D). Above 0 is better; nan has a number of the first checkpoint that is 0, or not there."
     )
     table = Table(("data set", *others), list(rows), strong_rows=(len(keys),))
     return [Section("Relative improvement", text, tables=[table])]

@@ -11,7 +11,8 @@ import json
 import math
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -60,13 +61,16 @@ class ImageOutcome:
         """One line of JSON; numbers that JSON does not have are strings."""
         tree = asdict(self)
         tree["metrics"] = {name: _to_json(value) for name, value in self.metrics.items()}
-        return json.dumps(tree)
+        tree["abs_rel_sums"] = [_to_json(value) for value in self.abs_rel_sums]
+        return json.dumps(tree, allow_nan=False)
 
     @classmethod
     def from_line(cls, line: str) -> "ImageOutcome":
         """What `to_line` wrote."""
         tree = json.loads(line)
-        return cls(**tree | {"metrics": {name: float(value) for name, value in tree["metrics"].items()}})
+        metrics = {name: float(value) for name, value in tree["metrics"].items()}
+        sums, counts = tuple(map(float, tree["abs_rel_sums"])), tuple(map(int, tree["pixels_by_depth"]))
+        return cls(**tree | {"metrics": metrics, "abs_rel_sums": sums, "pixels_by_depth": counts})
 
 
 @dataclass(frozen=True)
@@ -128,7 +132,7 @@ class Evaluation:
             "left_out": len(self.outcomes) - len(self.evaluated),
             "metrics": {name: _to_json(value) for name, value in self.metrics().items()},
             "routed": self.routed(),
-            "abs_rel_by_depth_m": [list(row) for row in self.abs_rel_by_depth()],
+            "abs_rel_by_depth_m": [[_to_json(value) for value in row] for row in self.abs_rel_by_depth()],
             "problems": [list(problem) for problem in self.problems()],
         }
 
@@ -146,7 +150,7 @@ class OutcomeLog:
         writing: False on all hosts but the first, which read what is there and keep the rest in memory.
 
     Raises:
-        EvaluationError: the file is there, made of something else, or is damaged.
+        EvaluationError: the file is there, made of something else, or is damaged; or it cannot be written.
     """
 
     def __init__(self, path: Path, made_of: Mapping[str, Any], writing: bool = True) -> None:
@@ -154,19 +158,18 @@ class OutcomeLog:
         self.outcomes: dict[str, ImageOutcome] = {}
         """By id, in the order in which they came."""
         head = json.dumps(made_of, sort_keys=True)
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
-        if lines and not lines[-1].endswith("\n"):
-            lines.pop()  # the process ended in the middle of it
-        if lines and lines[0] != head + "\n":
-            raise EvaluationError(f"{path} belongs to another evaluation; remove it, or give another --output-dir")
         try:
+            lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
+            if lines and not lines[-1].endswith("\n"):
+                lines.pop()  # the process ended in the middle of it
+            if lines and lines[0] != head + "\n":
+                raise EvaluationError(f"{path} belongs to another evaluation; remove it, or give another --output-dir")
             for line in lines[1:]:
                 outcome = ImageOutcome.from_line(line)
                 self.outcomes[outcome.id] = outcome
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise EvaluationError(f"{path}: a line is damaged ({error}); remove the file to evaluate anew") from error
         if writing:
-            path.parent.mkdir(parents=True, exist_ok=True)
             # written anew: an unfinished line must not run into the next one
             _write_whole(path, "".join(lines) or head + "\n")
 
@@ -175,7 +178,7 @@ class OutcomeLog:
         outcomes = list(outcomes)
         self.outcomes.update({outcome.id: outcome for outcome in outcomes})
         if self._writing and outcomes:
-            with self._path.open("a", encoding="utf-8") as file:
+            with _named_if_impossible(self._path), self._path.open("a", encoding="utf-8") as file:
                 file.writelines(outcome.to_line() + "\n" for outcome in outcomes)
                 file.flush()
                 os.fsync(file.fileno())
@@ -188,9 +191,12 @@ def write_results(output_dir: Path, facts: Mapping[str, Any], evaluations: Seque
         output_dir: where to.
         facts: commit, versions, options, checkpoints and data sets, JSON-able.
         evaluations: in the order of the report.
+
+    Raises:
+        EvaluationError: they cannot be written.
     """
     tree = {"format": FORMAT, **facts, "evaluations": [evaluation.to_json() for evaluation in evaluations]}
-    _write_whole(output_dir / "results.json", json.dumps(tree, indent=1) + "\n")
+    _write_whole(output_dir / "results.json", json.dumps(tree, indent=1, allow_nan=False) + "\n")
     table = io.StringIO()
     writer = csv.writer(table)
     writer.writerow(["checkpoint", "data_set", "id", "status", "routed", "valid_pixels", *METRICS, "detail"])
@@ -204,5 +210,15 @@ def write_results(output_dir: Path, facts: Mapping[str, Any], evaluations: Seque
 
 def _write_whole(path: Path, text: str) -> None:
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+    with _named_if_impossible(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+
+
+@contextmanager
+def _named_if_impossible(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise EvaluationError(f"{path} cannot be written: {error}") from error

@@ -1,24 +1,34 @@
 """One checkpoint on one data set: batches over all devices of all hosts, image by image into a log that survives."""
 
+import hashlib
 import logging
 import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple, get_args
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 
 from zoe_jax.config import ZoeDepthConfig
-from zoe_jax.evaluate.examples import Example, ExampleBatch, batches, count_batches, list_contents, make_example
+from zoe_jax.evaluate.examples import (
+    Contents,
+    Entry,
+    Example,
+    ExampleBatch,
+    batches,
+    count_batches,
+    list_contents,
+    make_example,
+)
 from zoe_jax.evaluate.measure import Measured, Predicted, measure, predict, predicted_depth
-from zoe_jax.evaluate.results import METRICS, EvaluationError, ImageOutcome, OutcomeLog, Status
+from zoe_jax.evaluate.results import METRICS, EvaluationError, ImageOutcome, OutcomeLog
 from zoe_jax.evaluate.rules import Rule
 from zoe_jax.input.placement import local_rows, put, put_batch
 from zoe_jax.input.prepare import Progress, silent
@@ -29,8 +39,8 @@ from zoe_jax.predict.protocols import Plan, Protocol
 
 log = logging.getLogger(__name__)
 
-STATUSES: tuple[Status, ...] = get_args(Status)
-"""Hosts tell each other the place in here."""
+NOTE_BYTES = 1024
+"""Hosts tell each other what became of an image in so many bytes."""
 MAX_THREADS = 32
 
 
@@ -67,7 +77,9 @@ class Evaluator:
     """A model on all devices, ready for one data set after the other.
 
     Args:
-        config: the architecture; without metric heads its relative depth is aligned to the truth, image by image.
+        config: the architecture; without metric heads its relative depth is aligned to the truth, image by image. A
+            router that has the images of a batch vote decides here for each image alone, as it does in the original,
+            which evaluates one at a time.
         params: of the model, held whole by every host.
         protocol: how an image reaches the network and its depth comes back.
         options: batches, threads, flip.
@@ -80,9 +92,11 @@ class Evaluator:
         mesh = jax.make_mesh((jax.device_count(),), ("data",), axis_types=(AxisType.Auto,))
         self._rows_sharding = NamedSharding(mesh, PartitionSpec("data"))
         self._rows = local_rows(self._rows_sharding, options.batch_size)
-        self._config, self._protocol, self._options = config, protocol, options
+        self._config = replace(config, routing="image") if config.routing == "batch" else config
+        self._protocol, self._options = protocol, options
         self._params = params if jax.device_count() == 1 else put(params, NamedSharding(mesh, PartitionSpec()))
         self._compiled: dict[Any, Any] = {}
+        self._contents: dict[tuple[PreparedReader, Rule], Contents] = {}
         self.clock = Clock()
 
     @property
@@ -114,20 +128,22 @@ class Evaluator:
             limit: only the first so many images, in the order of ids.
 
         Raises:
-            EvaluationError: the data set's domain is none of a model that needs to be told.
+            EvaluationError: the data set's domain is none of a model that needs to be told; or the hosts do not have
+                the same data and the same log.
         """
-        contents = list_contents(reader, rule, self.plan)
+        head = self._head_for(reader)
+        contents = self._look_at(reader, rule)
         wanted = sorted([*(entry.id for entry in contents.entries), *contents.odd])[:limit]
-        # no host may add to the log before all have read it
-        multihost_utils.sync_global_devices("outcomes are read")
         missing = set(wanted) - outcomes.outcomes.keys()
-        outcomes.extend(ImageOutcome(name, *contents.odd[name]) for name in sorted(missing & contents.odd.keys()))
         entries = [entry for entry in contents.entries if entry.id in missing]
+        # no host may add to the log before all have read it
+        _check_that_hosts_agree(entries)
+        outcomes.extend(ImageOutcome(name, *contents.odd[name]) for name in sorted(missing & contents.odd.keys()))
         made = batches(reader, entries, rule, self._options.batch_size, self._rows, self._options.threads)
         n_batches = count_batches(entries, self._options.batch_size)
         running: _Running | None = None
         for batch in progress(self._waited_for(made), reader.name, n_batches):
-            started = self._start(batch, rule)
+            started = self._start(batch, rule, head)
             if running is not None:
                 self._finish(running, outcomes)
             running = started
@@ -140,17 +156,24 @@ class Evaluator:
     ) -> dict[str, tuple[Example, Float[np.ndarray, "H W"]]]:
         """Some images again, for pictures, by id: each with its depth in metres at the truth's size."""
         found = {}
-        for entry in list_contents(reader, rule, self.plan).entries:
+        for entry in self._look_at(reader, rule).entries:
             if entry.id not in names:
                 continue
             example = make_example(reader, entry, rule)
             # in every row, so that each host has it
-            predicted = self._predicted(ExampleBatch([entry], self._rows, [example] * len(self._rows)))
+            batch = ExampleBatch([entry], self._rows, [example] * len(self._rows))
+            predicted = self._predicted(batch, self._head_for(reader))
             depth = jnp.asarray(np.asarray(predicted.depth.addressable_data(0))[:1])
             truth, valid = jnp.asarray(example.truth_m[None]), jnp.asarray(example.valid_mask[None])
             depth_m = predicted_depth(depth, truth, valid, entry.plan, rule, self.aligned)
             found[entry.id] = (example, np.asarray(depth_m)[0])
         return found
+
+    def _look_at(self, reader: PreparedReader, rule: Rule) -> Contents:
+        if (reader, rule) not in self._contents:
+            with self.clock.stage("listing"):
+                self._contents[reader, rule] = list_contents(reader, rule, self.plan, self._options.threads)
+        return self._contents[reader, rule]
 
     def _waited_for(self, made: Iterator[ExampleBatch]) -> Iterator[ExampleBatch]:
         while True:
@@ -160,27 +183,27 @@ class Evaluator:
                 return
             yield batch
 
-    def _start(self, batch: ExampleBatch, rule: Rule) -> "_Running":
+    def _start(self, batch: ExampleBatch, rule: Rule, head: int | None) -> "_Running":
         """Sends a batch to the devices, and does not wait for it."""
-        predicted = self._predicted(batch)
-        truth, valid, codes = self._put(
+        predicted = self._predicted(batch, head)
+        truth, valid, notes = self._put(
             [example.truth_m for example in batch.examples],
             [example.valid_mask for example in batch.examples],
-            [STATUSES.index(example.status) for example in batch.examples],
+            [_to_bytes(f"{example.status}\n{example.detail}") for example in batch.examples],
         )
         arrays = (predicted.depth, truth, valid)
         static = {"plan": batch.entries[0].plan, "rule": rule, "aligned": self.aligned}
         compiled = self._ahead_of_time(measure, (truth.shape, *static.values()), *arrays, **static)
         with self.clock.stage("metrics"):
             measured = self._settled(compiled(*arrays))
-        return _Running(batch, predicted.domain, measured, codes)
+        return _Running(batch, predicted.domain, measured, notes)
 
-    def _predicted(self, batch: ExampleBatch) -> Predicted:
+    def _predicted(self, batch: ExampleBatch, head: int | None) -> Predicted:
         real = batch.rows < len(batch.entries)
         images, mask = self._put([example.pixels for example in batch.examples], real)
         domain = None
-        if self._config.routing == "label":
-            (domain,) = self._put([self._label(example) for example in batch.examples])
+        if head is not None:
+            (domain,) = self._put(np.full(len(batch.rows), head, np.int32))
         arrays = (self._params, images, mask, domain)
         static = {"config": self._config, "flip": self._options.flip}
         compiled = self._ahead_of_time(predict, images.shape, *arrays, **static)
@@ -192,15 +215,18 @@ class Evaluator:
         with self.clock.stage("transfer"):
             return self._settled([put_batch(np.asarray(column), self._rows_sharding) for column in columns])
 
-    def _label(self, example: Example) -> int:
-        domains = self._config.domains
-        if example.domain in domains:
-            return domains.index(example.domain)
-        if len(domains) < 2 or not example.domain:
+    def _head_for(self, reader: PreparedReader) -> int | None:
+        """Which head a data set takes, where the model has to be told; None leaves it to the model."""
+        domain, domains = reader.metadata.domain, self._config.domains
+        if self._config.routing != "label":
+            return None
+        if domain in domains:
+            return domains.index(domain)
+        if len(domains) < 2:
             return 0
         raise EvaluationError(
-            f"the data set says its domain is {example.domain!r}, and this model, which has to be told the head of "
-            f"each image (routing is 'label'), has {', '.join(domains)}; if it has a router, add --set routing=image"
+            f"{reader.name} says its domain is {domain!r}, and this model, which has to be told the head of each image "
+            f"(routing is 'label'), has {', '.join(domains)}; if it has a router, add --set routing=image"
         )
 
     def _ahead_of_time(self, function: Any, key: Any, *arrays: Any, **static: Any) -> Any:
@@ -217,18 +243,17 @@ class Evaluator:
     def _finish(self, running: "_Running", outcomes: OutcomeLog) -> None:
         """Waits for a batch, and keeps what came out."""
         with self.clock.stage("results"):
-            domains, measured, codes = jax.tree.map(_rows_of_all_hosts, running[1:])
-            here = dict(zip(running.batch.rows.tolist(), running.batch.examples, strict=True))
+            domains, measured, notes = jax.tree.map(_rows_of_all_hosts, running[1:])
             outcomes.extend(
-                self._outcome(entry.id, row, STATUSES[codes[row]], here.get(row), domains, measured)
+                self._outcome(entry.id, row, _from_bytes(notes[row]), domains, measured)
                 for row, entry in enumerate(running.batch.entries)
             )
 
-    def _outcome(
-        self, name: str, row: int, status: Status, example: Example | None, domains: np.ndarray, measured: Measured
-    ) -> ImageOutcome:
+    def _outcome(self, name: str, row: int, note: str, domains: np.ndarray, measured: Measured) -> ImageOutcome:
+        status: Any
+        status, _, detail = note.partition("\n")
         if status != "evaluated":
-            return ImageOutcome(name, status, example.detail if example else "read by another host, whose log says why")
+            return ImageOutcome(name, status, detail)
         return ImageOutcome(
             name,
             status,
@@ -236,8 +261,8 @@ class Evaluator:
             valid_pixels=int(measured.valid_pixels[row]),
             nonfinite_pixels=int(measured.nonfinite_pixels[row]),
             metrics={metric: float(values[row]) for metric, values in zip(METRICS, measured.metrics, strict=True)},
-            abs_rel_sums=measured.abs_rel_sums[row].tolist(),
-            pixels_by_depth=measured.pixels_by_depth[row].tolist(),
+            abs_rel_sums=tuple(measured.abs_rel_sums[row].tolist()),
+            pixels_by_depth=tuple(measured.pixels_by_depth[row].tolist()),
         )
 
 
@@ -247,11 +272,32 @@ class _Running(NamedTuple):
     batch: ExampleBatch
     domains: jax.Array
     measured: Measured
-    codes: jax.Array
-    """Places in STATUSES."""
+    notes: jax.Array
+    """Status and detail of every row, as bytes."""
 
 
 def _rows_of_all_hosts(array: jax.Array) -> np.ndarray:
     if array.is_fully_addressable:
         return np.asarray(array)
     return np.asarray(multihost_utils.process_allgather(array, tiled=True))
+
+
+def _check_that_hosts_agree(entries: Sequence[Entry]) -> None:
+    """Waits for all hosts, and raises on all where not all are about to do the same.
+
+    Each would wait for the others' batches for ever.
+    """
+    plan = np.frombuffer(hashlib.sha256(repr(entries).encode()).digest(), np.uint8)
+    if (multihost_utils.process_allgather(plan) != plan).any():
+        raise EvaluationError(
+            "the hosts of this job have different images to evaluate: all of them should have the same checkout and "
+            "data, and one --output-dir that all see"
+        )
+
+
+def _to_bytes(text: str) -> UInt8[np.ndarray, "bytes"]:
+    return np.frombuffer(text.encode()[:NOTE_BYTES].ljust(NOTE_BYTES, b"\0"), np.uint8)
+
+
+def _from_bytes(array: UInt8[np.ndarray, "bytes"]) -> str:
+    return array.tobytes().rstrip(b"\0").decode(errors="ignore")

@@ -103,14 +103,23 @@ def find_finished(make_builder: MakeBuilder, data_dir: Path, source: Mapping[str
             f"{folder} is there, but not of this command ({SUMMARY_FILE}: {error}); remove it, or choose another name"
         ) from error
     wanted = json.loads(_as_json(source))
-    differing = sorted(key for key in made_of.keys() | wanted.keys() if made_of.get(key) != wanted.get(key))
-    if differing:
+    if made_of != wanted:
         raise PreparationError(
-            f"{folder} is there, made with another {', '.join(differing)}; overwrite it, remove it, or choose another "
-            "name"
+            f"{folder} is there, made {_differences(made_of, wanted)}; overwrite it, remove it, or choose another name"
         )
     # the folder may have been moved since
     return dataclasses.replace(summary, folder=os.fspath(folder), was_there=True)
+
+
+def _differences(made_of: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+    """In words, such as `with another seed`; never empty where the two differ."""
+    both = made_of.keys() & wanted.keys()
+    named = {
+        "with another": (key for key in both if made_of[key] != wanted[key]),
+        "without": wanted.keys() - both,
+        "also with": made_of.keys() - both,
+    }
+    return " and ".join(f"{how} {', '.join(found)}" for how, keys in named.items() if (found := sorted(keys)))
 
 
 def _as_json(source: Mapping[str, Any]) -> str:

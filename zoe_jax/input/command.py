@@ -93,7 +93,7 @@ def parse_prepare(arguments: Sequence[str]) -> Prepare:
     options = tyro.cli(
         PrepareOptions[preparation.options],
         prog=f"{PROGRAM} {preparation.name}",
-        description=preparation.description,
+        description=f"{preparation.description}\n\n{preparation.documentation}".rstrip(),
         args=list(arguments[1:]),
     )
     return Prepare(preparation, options)

@@ -59,6 +59,11 @@ class Preparation(Protocol[Options]):
         ...
 
     @property
+    def documentation(self) -> str:
+        """Paragraphs that `--help` shows behind the description, such as where to get it; may be empty."""
+        ...
+
+    @property
     def options(self) -> Any:
         """A frozen dataclass (the class); its fields, each with a docstring of one line, are the command's options."""
         ...

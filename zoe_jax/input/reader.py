@@ -215,7 +215,7 @@ def find_prepared(name: str, data_dir: str | None = None) -> Path:
 def _remedy(name: str, root: Path) -> str:
     builder = name.split("/")[0].removeprefix("zoe_")
     if builder in preparation_names():
-        return f"`zoe-jax prepare {builder}` makes it, or --data.data-dir names the folder it is in"
+        return f"`zoe-jax prepare {builder}` makes it, or --data-dir (--data.data-dir in training) names its folder"
     there = {path.parent for path in root.glob("zoe_*/**/dataset_info.json")}
     names = ", ".join(sorted({str(folder.parent.relative_to(root)) for folder in there}))
     return f"there are {names or 'none'}, and `zoe-jax prepare` makes {', '.join(preparation_names()) or 'none'}"

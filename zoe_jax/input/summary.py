@@ -223,6 +223,8 @@ def _split_lines(name: str, split: SplitSummary) -> list[str]:
     lines.append(
         f"  depth {depth.min_depth_m:.3g} to {depth.max_depth_m:.3g} m, {100 * depth.invalid_share:.1f} % invalid"
     )
+    if split.checksum:
+        lines.append(f"  checksum {split.checksum}")
     present = [index for index, count in enumerate(depth.histogram) if count]
     most = max(depth.histogram)
     for index in range(present[0], present[-1] + 1):

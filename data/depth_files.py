@@ -1,4 +1,4 @@
-"""Reading depth from the files that sensors and renderers write: 16-bit PNG, npy, exr, h5."""
+"""Reading depth and masks from the files that sensors and renderers write: 16-bit PNG, npy, exr, h5."""
 
 import importlib
 import io
@@ -8,10 +8,12 @@ from typing import Any
 
 import cv2
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Bool, Float, Float32
+from PIL import Image
 
 from zoe_jax.errors import ZoeJaxError
 from zoe_jax.input.prepare import PreparationError
+from zoe_jax.predict.images import ImageError
 
 PNG = ".png"
 DEPTH_SUFFIXES = (PNG, ".npy", ".exr", ".h5", ".hdf5")
@@ -19,7 +21,7 @@ DEPTH_SUFFIXES = (PNG, ".npy", ".exr", ".h5", ".hdf5")
 EXR_CHANNELS = ("Z", "depth", "Y", "R")
 """Where renderers put depth, the surest first; a name may have a layer before it, as in `ViewLayer.Depth.Z`."""
 
-PNG_BIT_DEPTH = slice(24, 26)
+_PNG_BIT_DEPTH = slice(24, 26)
 """Of a PNG file: bits a channel, and the kind of colour, 0 for grey."""
 
 
@@ -60,11 +62,50 @@ def read_depth(path: Path, units_per_m: float, key: str | None = None) -> Float3
         return np.ascontiguousarray((depth / depth.dtype.type(units_per_m)).astype(np.float32))
 
 
+def read_mask(path: Path) -> Bool[np.ndarray, "h w"]:
+    """A mask from an image of one channel, or an array; what is not 0 is valid.
+
+    Raises:
+        ImageError: it cannot be read, or is no mask.
+    """
+    try:
+        if path.suffix.lower() == ".npy":
+            with path.open("rb") as file:
+                mask = np.load(file, allow_pickle=False)
+        else:
+            with Image.open(path) as image:
+                mask = np.asarray(image.convert("L") if image.mode == "P" else image)
+    # decoders raise anything on what they cannot read
+    except Exception as error:
+        raise ImageError(f"cannot be read: {error}") from error
+    if mask.ndim == 3 and mask.shape[2] == 1:
+        mask = mask[..., 0]
+    if mask.ndim != 2 or mask.dtype.kind not in "buif":
+        raise ImageError(f"it has shape {mask.shape} and type {mask.dtype}; a mask is [height, width], of numbers")
+    return mask != 0
+
+
+def zero_where_invalid(depth: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
+    """Depth as a record takes it: 0 where it is NaN, infinite or negative; of the same type."""
+    return np.where(np.isfinite(depth) & (depth > 0), depth, depth.dtype.type(0))
+
+
+def mask_image(mask: Bool[np.ndarray, "h w"]) -> Image.Image:
+    """A mask as a record takes it."""
+    return Image.fromarray(mask.astype(np.uint8) * np.uint8(255))
+
+
+def png_bits(path: Path) -> int:
+    """Bits a channel of a PNG file, which pillow does not tell: it makes 8 of 16."""
+    with path.open("rb") as file:
+        return file.read(_PNG_BIT_DEPTH.stop)[_PNG_BIT_DEPTH.start]
+
+
 def _read_png(path: Path, _: str | None) -> np.ndarray:
     content = path.read_bytes()
     if content[:8] != b"\x89PNG\r\n\x1a\n":
         raise DepthFileError("it is not a PNG file")
-    bits, colour = struct.unpack("BB", content[PNG_BIT_DEPTH])
+    bits, colour = struct.unpack("BB", content[_PNG_BIT_DEPTH])
     if (bits, colour) != (16, 0):
         kind = "grey" if colour == 0 else "colour"
         raise DepthFileError(f"it is a {bits}-bit {kind} PNG; depth is 16-bit grey")
@@ -82,7 +123,7 @@ def _read_npy(path: Path, _: str | None) -> np.ndarray:
 
 
 def _read_exr(path: Path, key: str | None) -> np.ndarray:
-    OpenEXR = _library("OpenEXR", "exr")
+    OpenEXR = optional_library("OpenEXR", "exr", ".exr files are")
     with OpenEXR.File(str(path), separate_channels=True) as file:
         channels = {name: channel.pixels for name, channel in file.channels().items()}
         if key is not None:
@@ -104,7 +145,7 @@ def _read_exr(path: Path, key: str | None) -> np.ndarray:
 
 
 def _read_h5(path: Path, key: str | None) -> np.ndarray:
-    h5py = _library("h5py", "h5")
+    h5py = optional_library("h5py", "h5", ".h5 files are")
     with h5py.File(path, "r") as file:
         names: list[str] = []
         file.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
@@ -114,8 +155,9 @@ def _read_h5(path: Path, key: str | None) -> np.ndarray:
         return np.asarray(file[wanted])
 
 
-def _library(name: str, extra: str) -> Any:
+def optional_library(name: str, extra: str, what: str) -> Any:
+    """A library that only an extra installs; `what`, such as `.h5 files are`, begins the error where it is missing."""
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise PreparationError(f".{extra} files are read by {name}: pip install 'zoe_jax[{extra}]'") from error
+        raise PreparationError(f"{what} read by {name}: pip install 'zoe_jax[{extra}]'") from error
