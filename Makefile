@@ -75,6 +75,7 @@ benchmarks: $(INSTALLED)
 	$(BIN)/python -m zoe_jax_experiments.benchmarks.inference --torch-python $(TORCH_PYTHON)
 	$(BIN)/python -m zoe_jax_experiments.benchmarks.training --torch-python $(TORCH_PYTHON)
 	$(BIN)/python -m zoe_jax_experiments.benchmarks.input --torch-python $(TORCH_PYTHON)
+	$(BIN)/python -m zoe_jax_experiments.benchmarks.evaluation
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

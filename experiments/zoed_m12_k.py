@@ -5,8 +5,7 @@ images at 384x768, bounded bins.
 
 Command, with a relative-depth checkpoint of BEiT-L at 384 (MiDaS 3.1, dpt_beit_large_384) to start from:
 
-    zoe-jax train zoed_m12_k --run-dir runs/zoed_m12_k --init dpt_beit_large_384.pt \
-        --data.train.0.name KITTI --data.validation.0.name KITTI
+    zoe-jax train zoed_m12_k --run-dir runs/zoed_m12_k --init dpt_beit_large_384.pt --data.data-dir data_sets
 
 Expected, zero-shot, with the image's flipped copy averaged in (table 4). The paper has no table of this model on KITTI
 itself; later papers quote delta1 0.971, REL 0.054 and RMSE 2.281 m for ZoeDepth there, without saying of which model.

@@ -5,8 +5,7 @@ steps of 16 images at 384x512. The original's authors report under 2 hours on 4 
 
 Command, with a relative-depth checkpoint of BEiT-L at 384 (MiDaS 3.1, dpt_beit_large_384) to start from:
 
-    zoe-jax train zoed_m12_n --run-dir runs/zoed_m12_n --init dpt_beit_large_384.pt \
-        --data.train.0.name NYU --data.validation.0.name NYU
+    zoe-jax train zoed_m12_n --run-dir runs/zoed_m12_n --init dpt_beit_large_384.pt --data.data-dir data_sets
 
 Expected, with the image's flipped copy averaged in (table 1; then table 3, zero-shot):
 

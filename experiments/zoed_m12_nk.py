@@ -5,8 +5,7 @@ Tables 1 to 4 and 6 of the paper (arXiv 2302.12288); the released ZoeD_M12_NK.pt
 
 Command, with a relative-depth checkpoint of BEiT-L at 384 (MiDaS 3.1, dpt_beit_large_384) to start from:
 
-    zoe-jax train zoed_m12_nk --run-dir runs/zoed_m12_nk --init dpt_beit_large_384.pt \
-        --data.train.0.name NYU --data.train.1.name KITTI --data.validation.0.name NYU
+    zoe-jax train zoed_m12_nk --run-dir runs/zoed_m12_nk --init dpt_beit_large_384.pt --data.data-dir data_sets
 
 The other routers of table 6: `--objective.router labelled --model.routing label`, or
 `--objective.router auto`.

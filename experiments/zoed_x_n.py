@@ -4,8 +4,7 @@ Tables 1 and 3 of the paper (arXiv 2302.12288). Recipe: `zoe_jax.train.recipes.N
 
 Command, with BEiT-L at 384 as it was trained on ImageNet to start from:
 
-    zoe-jax train zoed_x_n --run-dir runs/zoed_x_n --init beit_large_384.safetensors \
-        --data.train.0.name NYU --data.validation.0.name NYU
+    zoe-jax train zoed_x_n --run-dir runs/zoed_x_n --init beit_large_384.safetensors --data.data-dir data_sets
 
 Expected, with the image's flipped copy averaged in (table 1; then table 3, zero-shot):
 

@@ -132,7 +132,7 @@ def test_experiments_do_not_import_each_other() -> None:
 
 def test_a_dry_run_at_full_size_without_data() -> None:
     said = describe_run(find_experiment("zoed_m12_nk"))
-    assert "no training data is named: give --data.train.0.name NAME or FILE.npz (two data sets" in said
+    assert "`zoe-jax prepare nyu_depth_v2` makes it" in said
     # 345 M parameters (table 17), moments of what is trained, gradients
     parameters = int(re.search(r"  all: ([\d,]+)\n", said)[1].replace(",", ""))  # type: ignore[index]
     assert 340e6 < parameters < 350e6

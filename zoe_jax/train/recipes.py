@@ -25,45 +25,33 @@ ENCODER = r"encoder/.*|decoder/reassemble_\d/.*"
 DECODER = r"decoder/.*"
 """The rest of the relative-depth model, as long as this rule stands behind that of the encoder."""
 
-NYU_TRAINING = DatasetConfig(
-    domain="nyu",
+NYU = DatasetConfig(name="zoe_nyu_depth_v2/sync", domain="nyu")
+KITTI = DatasetConfig(name="zoe_kitti_eigen/eigen", domain="kitti")
+"""As `zoe-jax prepare nyu_depth_v2` and `zoe-jax prepare kitti_eigen` make them."""
+
+NYU_TRAINING = replace(
+    NYU,
     min_depth_m=1e-3,
     max_depth_m=10.0,
     augment=AugmentConfig(
         max_rotation_degrees=1.0, flip_probability=0.5, colour_probability=0.5, brightness_range=(0.75, 1.25)
     ),
 )
-KITTI_TRAINING = DatasetConfig(
-    domain="kitti",
+KITTI_TRAINING = replace(
+    KITTI,
     min_depth_m=1e-3,
     max_depth_m=80.0,
     augment=AugmentConfig(kb_crop=True, max_rotation_degrees=1.0, flip_probability=0.5, colour_probability=0.5),
 )
-NYU_TEST = DatasetConfig(split="test", domain="nyu")
-KITTI_TEST = DatasetConfig(split="test", domain="kitti", augment=AugmentConfig(kb_crop=True))
+NYU_TEST = replace(NYU, split="test")
+KITTI_TEST = replace(KITTI, split="test", augment=AugmentConfig(kb_crop=True))
 """Images keep their size, NYU's 480x640 and KITTI's 352x1216; the step brings them to the network's. Augmentation is
 that of the original's configurations (zoedepth/utils/config.py, zoedepth/data/data_mono.py), where random_crop,
 random_translate and avoid_boundary are off."""
 
-NYU_DATA = DataConfig(
-    train=(NYU_TRAINING,),
-    validation=(NYU_TEST,),
-    needs="NYU Depth v2: the 24231 training images with their depth, and as --data.validation.0.name the 654 of the "
-    "official test split",
-)
-KITTI_DATA = DataConfig(
-    train=(KITTI_TRAINING,),
-    validation=(KITTI_TEST,),
-    needs="KITTI: the 23158 training images of Eigen's split with their depth, uncropped, and as "
-    "--data.validation.0.name the 652 test images that have one",
-)
-NYU_AND_KITTI_DATA = DataConfig(
-    train=(NYU_TRAINING, KITTI_TRAINING),
-    validation=(NYU_TEST,),
-    needs="two data sets: as --data.train.0.name the 24231 training images of NYU Depth v2, as --data.train.1.name the "
-    "23158 of KITTI's Eigen split, uncropped, and as --data.validation.0.name the 654 of NYU's official test split",
-    mixing="alternate",
-)
+NYU_DATA = DataConfig(train=(NYU_TRAINING,), validation=(NYU_TEST,))
+KITTI_DATA = DataConfig(train=(KITTI_TRAINING,), validation=(KITTI_TEST,))
+NYU_AND_KITTI_DATA = DataConfig(train=(NYU_TRAINING, KITTI_TRAINING), validation=(NYU_TEST,), mixing="alternate")
 
 NYU_VALIDATION = ValidationConfig(min_depth_m=1e-3, max_depth_m=10.0, crop="nyu_eigen")
 KITTI_VALIDATION = ValidationConfig(min_depth_m=1e-3, max_depth_m=80.0, crop="garg")
