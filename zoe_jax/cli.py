@@ -123,7 +123,7 @@ class Evaluate:
     """Checkpoints of any layout, runs, URLs; NAME=CHECKPOINT gives one another name in the report."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Type of computation."""
-    options: OmitArgPrefixes[EvaluateOptions] = field(default_factory=EvaluateOptions)
+    evaluation: OmitArgPrefixes[EvaluateOptions] = field(default_factory=EvaluateOptions)
     model: OmitArgPrefixes[ModelOptions] = field(default_factory=ModelOptions)
     distribution: OmitArgPrefixes[Distribution] = field(default_factory=Distribution)
 
@@ -143,9 +143,9 @@ class Evaluate:
             model = load(source, given.preset, given.overrides(), self.dtype, sha256=given.sha256, step=given.step)
             return model.config, model.params
 
-        finished = evaluate(checkpoint_names(self.checkpoints), load_model, self.options, progress_bar)
+        finished = evaluate(checkpoint_names(self.checkpoints), load_model, self.evaluation, progress_bar)
         if jax.process_index() == 0:
-            _say(summary_table(finished, self.options))
+            _say(summary_table(finished, self.evaluation))
         return finished.exit_status
 
 
@@ -153,13 +153,13 @@ class Evaluate:
 class Tables:
     """The paper's Tables 1-4 with what was measured in their cells: Markdown, LaTeX, HTML."""
 
-    options: OmitArgPrefixes[TablesOptions]
+    tables: OmitArgPrefixes[TablesOptions]
 
     def run(self) -> int:
         """Writes the tables, and says where."""
         from zoe_jax.evaluate.tables import write_tables
 
-        options = self.options
+        options = self.tables
         for path in write_tables(options.results, options.output_dir, options.formats, options.row):
             _say(str(path))
         return 0

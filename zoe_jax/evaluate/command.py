@@ -28,7 +28,7 @@ from zoe_jax.input.prepare import Progress, silent
 from zoe_jax.input.reader import PreparedReader
 from zoe_jax.models.zoedepth import Params
 from zoe_jax.predict.images import eight_bits
-from zoe_jax.predict.protocols import protocol
+from zoe_jax.predict.protocols import ProtocolName, protocol
 from zoe_jax.provenance import machine
 
 log = logging.getLogger(__name__)
@@ -43,14 +43,16 @@ MAX_COLUMNS = 1000
 
 @dataclass(frozen=True)
 class EvaluateOptions:
-    """What is evaluated, and how; the docstrings are the words of `--help`."""
+    """What is evaluated, and how."""
+
+    # The docstrings are the words of `zoe-jax evaluate --help`.
 
     datasets: tuple[str, ...] = ("all",)
     """indoor, outdoor, all, names such as nyu or kitti, or prepared data sets of your own (zoe_folder/mine)."""
     rules: RuleName = "released"
     """released: as the original's code; paper: as the paper's text; corrected: with the known defects mended."""
-    protocol: str = "evaluate"
-    """How an image reaches the network: evaluate (the paper's tables), infer or huggingface (what users get)."""
+    protocol: ProtocolName = "evaluate"
+    """How an image reaches the network: as for the paper's tables, or as infer and huggingface do for users."""
     flip: bool = True
     """Average with the mirrored image."""
     data_dir: Path | None = None

@@ -56,7 +56,9 @@ JOINT_DATA_SETS = ("nyu", "kitti", "ibims", "vkitti2")
 
 @dataclass(frozen=True)
 class TablesOptions:
-    """Results to the paper's tables; the docstrings are the words of `--help`."""
+    """Which results become which rows, and where they go."""
+
+    # The docstrings are the words of `zoe-jax tables --help`.
 
     results: Annotated[Positional[tuple[Path, ...]], arg(metavar="RESULTS")]
     """results.json files of zoe-jax evaluate, or the folders they are in; all made under the same rules."""

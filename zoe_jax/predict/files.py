@@ -17,6 +17,7 @@ from zoe_jax.predict.collect import Job, collect, shard
 from zoe_jax.predict.images import ImageError
 from zoe_jax.predict.outputs import OutputOptions, write_outputs
 from zoe_jax.predict.predictor import Prediction, PredictOptions, Predictor, default_workers
+from zoe_jax.predict.protocols import ProtocolName
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class FileOptions:
     """Leave out images whose results are all there; results are written whole or not at all."""
     shard: str | None = None
     """I/N: part I (0 to N-1) of the sorted images, the same on every machine, for N jobs of any batch system."""
-    protocol: Literal["infer", "evaluate", "huggingface"] = "infer"
+    protocol: ProtocolName = "infer"
     """infer: as the original's users get it; evaluate: as in the paper's tables; huggingface: as transformers does."""
     flip: bool = True
     """Average with the prediction for the flipped image: better, at twice the time."""

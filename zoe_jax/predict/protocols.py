@@ -96,6 +96,8 @@ class Protocol:
         return Plan(image_size, pads, size, self.upsampling)
 
 
+ProtocolName = Literal["infer", "evaluate", "huggingface"]
+
 PROTOCOLS: dict[str, Protocol] = {
     "infer": Protocol(keep_aspect_ratio=True, pads=True, upsampling="bicubic"),
     "evaluate": Protocol(keep_aspect_ratio=False, pads=False, upsampling="bilinear"),
