@@ -20,7 +20,6 @@ from tests.synthetic import tiny_config, tiny_params
 from zoe_jax.cli import main
 from zoe_jax.convert.checkpoint import Checkpoint, write_checkpoint
 from zoe_jax.convert.orbax_folder import Origin
-from zoe_jax.errors import ZoeJaxError
 from zoe_jax.evaluate import command, examples
 from zoe_jax.evaluate.command import EvaluateOptions, checkpoint_names, evaluate, parameters_sha256, summary_table
 from zoe_jax.evaluate.results import METRICS, EvaluationError
@@ -339,11 +338,6 @@ def test_what_the_user_can_mend_is_told_in_one_line(arguments, message, data_dir
     assert line.startswith("zoe-jax: ")
     assert message in line
     assert not (tmp_path / "out/results.json").exists()
-
-
-def test_a_protocol_that_does_not_exist():
-    with pytest.raises(ZoeJaxError, match="there is no protocol 'best'"):
-        EvaluateOptions(protocol="best")  # pyright: ignore[reportArgumentType]
 
 
 def test_an_output_folder_that_cannot_be_written_is_named(data_dir, tmp_path):

@@ -69,8 +69,7 @@ class EvaluateOptions:
     """Wait for every stage and say where the time goes."""
 
     def __post_init__(self) -> None:
-        """Raises ZoeJaxError where a value is out of range."""
-        protocol(self.protocol)
+        """Raises EvaluationError where a value is out of range."""
         for name in ("batch_size", "limit"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise EvaluationError(f"--{name.replace('_', '-')} is {value}; it must be at least 1")
