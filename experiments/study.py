@@ -29,6 +29,7 @@ from zoe_jax.provenance import commit, machine
 from zoe_jax.train.experiment import Experiment, differences
 from zoe_jax.train.loop import NonFiniteError, train
 from zoe_jax.train.run_folder import read_run_experiment
+from zoe_jax.whole_file import write_whole
 
 from . import quickstart
 from .benchmarks import harness
@@ -229,7 +230,7 @@ def train_and_evaluate(run: Run, scenes: Callable[[], Scenes], revision: str) ->
         "commit": revision,
         "wall_seconds": None if begun_before else round(time.perf_counter() - started, 1),
     }
-    _write_whole(run.folder / "results.json", json.dumps(results, indent=1) + "\n")
+    write_whole(run.folder / "results.json", json.dumps(results, indent=1) + "\n")
     # what was compiled for this run serves no other
     jax.clear_caches()
     return results
@@ -265,17 +266,9 @@ def write_results(by_variation: Mapping[str, Runs], runs: Sequence[Run], file: P
         "variations": summarize(by_variation, {name: variation.paper for name, variation in VARIATIONS.items()}),
     }
     text = page(content)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    _write_whole(file, json.dumps(content, indent=1) + "\n")
-    _write_whole(file.with_suffix(".md"), text)
+    write_whole(file, json.dumps(content, indent=1) + "\n")
+    write_whole(file.with_suffix(".md"), text)
     return text
-
-
-def _write_whole(file: Path, text: str) -> None:
-    """A reader sees the old file or the new one, never a part."""
-    partial = file.with_name(f".{file.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(file)
 
 
 def main() -> int:

@@ -22,6 +22,7 @@ import numpy as np
 from zoe_jax.errors import ZoeJaxError
 from zoe_jax.evaluate.metrics import DepthMetrics
 from zoe_jax.input.summary import DEPTH_EDGES_M
+from zoe_jax.whole_file import write_whole
 
 FORMAT = 1
 """Of `results.json`."""
@@ -171,7 +172,7 @@ class OutcomeLog:
             raise EvaluationError(f"{path}: a line is damaged ({error}); remove the file to evaluate anew") from error
         if writing:
             # written anew: an unfinished line must not run into the next one
-            _write_whole(path, "".join(lines) or head + "\n")
+            _write(path, "".join(lines) or head + "\n")
 
     def extend(self, outcomes: Iterable[ImageOutcome]) -> None:
         """Keeps them; they are on the disk when this returns."""
@@ -196,7 +197,7 @@ def write_results(output_dir: Path, facts: Mapping[str, Any], evaluations: Seque
         EvaluationError: they cannot be written.
     """
     tree = {"format": FORMAT, **facts, "evaluations": [evaluation.to_json() for evaluation in evaluations]}
-    _write_whole(output_dir / "results.json", json.dumps(tree, indent=1, allow_nan=False) + "\n")
+    _write(output_dir / "results.json", json.dumps(tree, indent=1, allow_nan=False) + "\n")
     table = io.StringIO()
     writer = csv.writer(table)
     writer.writerow(["checkpoint", "data_set", "id", "status", "routed", "valid_pixels", *METRICS, "detail"])
@@ -205,15 +206,12 @@ def write_results(output_dir: Path, facts: Mapping[str, Any], evaluations: Seque
             values = [outcome.metrics.get(name, "") for name in METRICS]
             row = [outcome.id, outcome.status, outcome.routed, outcome.valid_pixels, *values, outcome.detail]
             writer.writerow([evaluation.checkpoint, evaluation.data_set, *row])
-    _write_whole(output_dir / "images.csv", table.getvalue())
+    _write(output_dir / "images.csv", table.getvalue())
 
 
-def _write_whole(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.partial")
+def _write(path: Path, text: str) -> None:
     with _named_if_impossible(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
+        write_whole(path, text)
 
 
 @contextmanager

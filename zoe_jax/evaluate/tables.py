@@ -23,6 +23,7 @@ from zoe_jax.view.number_tables import (
     NumberTable,
     State,
 )
+from zoe_jax.whole_file import write_whole
 
 FILE = "tables"
 """What the files are called, before their suffix."""
@@ -101,14 +102,9 @@ def write_tables(
     """
     results = read_results(paths)
     document = paper_tables(results, assign_methods(results, rows))
-    output_dir.mkdir(parents=True, exist_ok=True)
-    written = []
-    for name in formats:
-        path = output_dir / f"{FILE}.{name}"
-        partial = path.with_name(f".{path.name}.partial")
-        partial.write_text(FORMATS[name](document), encoding="utf-8")
-        partial.replace(path)
-        written.append(path)
+    written = {output_dir / f"{FILE}.{name}": FORMATS[name](document) for name in formats}
+    for path, text in written.items():
+        write_whole(path, text)
     return tuple(written)
 
 

@@ -24,6 +24,7 @@ from zoe_jax.input.on_beam import BeamRun, cause_of_failure
 from zoe_jax.input.prepare import PreparationError, Progress, silent
 from zoe_jax.input.read_back import summarize_split
 from zoe_jax.input.summary import SUMMARY_FILE, DataSetSummary, OddFile, SplitSummary
+from zoe_jax.whole_file import write_whole
 
 log = logging.getLogger(__name__)
 
@@ -189,10 +190,7 @@ def _build_parts(
         _build_part(builder, split, examples, beam)
         summaries[split] = summarize_split(builder, split, jobs, progress)
         _check_some_depth_is_valid(builder, split, summaries[split])
-        # written beside and renamed: the file is there only when it is complete
-        draft = part / "draft.json"
-        draft.write_text(json.dumps(summaries[split].to_json()), encoding="utf-8")
-        draft.rename(finished)
+        write_whole(finished, json.dumps(summaries[split].to_json()))
     return summaries
 
 

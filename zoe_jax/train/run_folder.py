@@ -12,6 +12,7 @@ from zoe_jax import config as configs
 from zoe_jax.config import ConfigError
 from zoe_jax.convert.orbax_folder import FORMAT_VERSION
 from zoe_jax.train.experiment import Experiment, differences, read_experiment
+from zoe_jax.whole_file import write_whole
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +46,7 @@ def open_run(run: Path, experiment: Experiment, *, allow_config_change: bool = F
             "model": configs.to_dict(experiment.model),
             "experiment": configs.to_dict(experiment),
         }
-        _write_whole(run / "config.json", description)
+        _write(run / "config.json", description)
     _wait_for_all_hosts("zoe_jax wrote config.json")
 
 
@@ -69,13 +70,9 @@ def read_run_experiment(run: Path) -> Experiment:
         raise ConfigError(f"{file}: describes no experiment of this release: {error}") from None
 
 
-def _write_whole(file: Path, content: dict[str, Any]) -> None:
-    """A reader sees the old file or the new one, never a part."""
-    partial = file.with_name(f".{file.name}.partial")
+def _write(file: Path, content: dict[str, Any]) -> None:
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        partial.replace(file)
+        write_whole(file, json.dumps(content, indent=2) + "\n")
     except OSError as error:
         raise ConfigError(f"{file}: cannot be written: {error.strerror}") from error
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-import jinja2
+from zoe_jax.view.page import render
 
 State = Literal["reproduced", "off", "part", "not run", "published", "own", "none"]
 
@@ -215,16 +215,7 @@ def _one_line(text: str) -> str:
 
 def as_html(document: Document) -> str:
     """A page that needs no other file, in light and in dark."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("zoe_jax.view"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("number_tables.html.j2").render(
-        document=document, legend=LEGEND, example=EXAMPLE, note_of=_example_note
-    )
+    return render("number_tables.html.j2", document=document, legend=LEGEND, example=EXAMPLE, note_of=_example_note)
 
 
 def _example_note(state: State) -> str:

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import jinja2
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
 from zoe_jax.view.colormap import colorize
+from zoe_jax.view.page import render
+from zoe_jax.whole_file import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -131,19 +132,8 @@ class Report:
 
 def write_report(report: Report, path: Path) -> None:
     """Writes the page, whole or not at all; it needs no other file and no network."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("zoe_jax.view"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.tests["cell"] = lambda value: isinstance(value, Cell)
-    page = environment.get_template("report.html.j2").render(report=report)
-    partial = path.with_name(f".{path.name}.partial")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial.write_text(page, encoding="utf-8")
-    partial.replace(path)
+    tests = {"cell": lambda value: isinstance(value, Cell)}
+    write_whole(path, render("report.html.j2", tests, report=report))
 
 
 def picture_of(
