@@ -5,17 +5,12 @@ Each line names an image, its depth and a focal length in pixels, paths being re
     bathroom/rgb_00045.jpg bathroom/sync_depth_00045.png 518.8579
 """
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-import pooch
-
-from zoe_jax.convert.source import cache_folder
+from zoe_jax import downloads
 from zoe_jax.input.prepare import PreparationError
-
-log = logging.getLogger(__name__)
 
 ORIGINAL_LISTS = (
     "https://raw.githubusercontent.com/isl-org/ZoeDepth/edb6daf45458569e24f50250ef1ed08c015f17a7/train_test_inputs/"
@@ -77,13 +72,8 @@ def fetch(url: str, file_name: str) -> Path:
     Raises:
         PreparationError: it cannot be had; the message says what to do by hand.
     """
-    # on its own account pooch advises programmers to pin a hash
-    pooch.get_logger().setLevel(logging.WARNING)
-    log.info("fetching %s", url)
     try:
-        # written beside and renamed; what is there already is not fetched again
-        return Path(pooch.retrieve(url, known_hash=None, fname=file_name, path=cache_folder() / "splits"))
-    # what requests raises is an OSError, too
+        return downloads.fetch(url, downloads.cache_folder() / "splits", file_name)
     except (OSError, ValueError) as error:
         raise PreparationError(
             f"{file_name} cannot be fetched ({type(error).__name__}); download {url} by hand and name the file, or the "

@@ -280,7 +280,7 @@ def _use_compilation_cache() -> None:
     """Keeps compiled networks between calls, unless the user's environment says where, or that it should not."""
     import jax
 
-    from zoe_jax.convert.source import cache_folder
+    from zoe_jax.downloads import cache_folder
 
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "xla"))

@@ -14,7 +14,8 @@ import pytest
 
 from zoe_jax.convert import source as source_module
 from zoe_jax.convert.errors import CheckpointError
-from zoe_jax.convert.source import cache_folder, resolve_source
+from zoe_jax.convert.source import resolve_source
+from zoe_jax.downloads import cache_folder
 
 CONTENT = b"weights " * 1000
 DIGEST = hashlib.sha256(CONTENT).hexdigest()

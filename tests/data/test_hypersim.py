@@ -98,7 +98,7 @@ def test_official_split_takes_its_test_frames(tmp_path: Path, raw: Path) -> None
 def test_official_split_is_fetched(tmp_path: Path, raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
-    def retrieve(url: str, known_hash: str | None, fname: str, path: Path) -> str:
+    def retrieve(url: str, known_hash: str | None, fname: str, path: Path, progressbar: bool) -> str:
         asked.append((url, path))
         return str(write_split(tmp_path, f"{SCENE},cam_00,1,True,,test"))
 

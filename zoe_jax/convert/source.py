@@ -3,14 +3,13 @@
 import hashlib
 import os
 import re
-import sys
 from pathlib import Path
 from urllib.parse import urldefrag
 
 import huggingface_hub
-import pooch
 
 from zoe_jax.convert.errors import CheckpointError, quoted
+from zoe_jax.downloads import cache_folder, fetch
 
 HUB_FILES = ("config.json", "preprocessor_config.json", "*.safetensors", "*.safetensors.index.json")
 """What a checkpoint needs of a Hugging Face repository; its .bin and .pt doubles stay there."""
@@ -49,11 +48,6 @@ def resolve_source(source: str | os.PathLike[str], sha256: str | None = None) ->
     raise CheckpointError(
         f"{quoted(text)} is no file or folder here, no http(s) URL, and no Hugging Face name such as 'owner/name'"
     )
-
-
-def cache_folder() -> Path:
-    """Where downloads are kept: `$ZOE_JAX_CACHE`, else the user's cache folder."""
-    return Path(os.environ.get("ZOE_JAX_CACHE") or pooch.os_cache("zoe_jax"))
 
 
 def _exists(path: Path) -> bool:
@@ -101,17 +95,13 @@ def _download(url: str, sha256: str | None) -> Path:
         if sha256 not in (None, stated):
             raise CheckpointError(f"{quoted(url)} states another SHA-256 than the one given, {sha256}")
         sha256 = stated
-    folder = cache_folder()
     by_hand = f"download {address} by hand and pass the file's path instead"
     try:
-        fetched = pooch.retrieve(
-            address, f"sha256:{sha256}" if sha256 else None, path=folder, progressbar=sys.stderr.isatty()
-        )
-    except OSError as error:  # what requests raises is of this kind, too
+        return fetch(address, cache_folder(), sha256=sha256)
+    except OSError as error:
         raise CheckpointError(f"{quoted(url)} cannot be downloaded ({_reason(error)}); {by_hand}") from error
-    except ValueError as error:  # pooch has deleted what came
+    except ValueError as error:
         raise CheckpointError(f"{quoted(url)} came with another SHA-256 than {sha256}; check the digest") from error
-    return Path(fetched)
 
 
 def _snapshot(name: str, revision: str | None) -> Path:
