@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zoe_jax.ops.resize import align_corners_taps, resize_bilinear_align_corners
@@ -37,6 +37,14 @@ def test_equals_the_definition(size, new_size):
     assert resized.shape == (*new_size, 2)
     # two products and sums of float32 numbers up to 3
     np.testing.assert_allclose(resized, slowly(maps, new_size), atol=1e-6)
+
+
+@given(st.integers(1, 12), st.integers(1, 12))
+@settings(deadline=None, max_examples=25)
+def test_doubling_equals_the_definition(height, width):
+    maps = np.random.default_rng(0).normal(size=(height, width, 2)).astype(np.float32)
+    size = (2 * height, 2 * width)
+    np.testing.assert_allclose(resize(jnp.asarray(maps), size), slowly(maps, size), atol=1e-6)
 
 
 @given(st.integers(1, 500), st.integers(1, 500))
@@ -73,7 +81,24 @@ def test_bfloat16_is_interpolated_in_float32():
     np.testing.assert_array_equal(resized, exact.astype(jnp.bfloat16))
 
 
-def test_a_gradient_spreads_over_the_taps():
-    gradient = jax.grad(lambda x: resize(x, (3, 5)).sum())(jnp.ones((2, 3, 1)))
-    # every output's weights add up to one
-    assert float(gradient.sum()) == pytest.approx(15)
+@pytest.mark.parametrize("new_size", [(3, 5), (4, 6)])
+def test_a_gradient_is_the_transposed_map(new_size):
+    keys = jax.random.split(jax.random.key(0))
+    maps, cotangent = jax.random.normal(keys[0], (2, 3, 1)), jax.random.normal(keys[1], (*new_size, 1))
+    pulled_back = jax.grad(lambda x: jnp.vdot(resize(x, new_size), cotangent))(maps)
+    matrix = np.stack([slowly(unit.reshape(2, 3, 1), new_size).ravel() for unit in np.eye(6)])
+    np.testing.assert_allclose(pulled_back.ravel(), matrix @ np.asarray(cotangent).ravel(), atol=1e-6)
+    _, tangent = jax.jvp(lambda x: resize(x, new_size), (maps,), (maps,))
+    np.testing.assert_allclose(tangent, resize(maps, new_size), atol=1e-6)
+
+
+def test_the_gradient_of_a_doubling_scatters_nothing():
+    gradient = jax.jit(jax.grad(lambda x: (resize(x, (6, 8)) ** 2).sum()))
+    assert "scatter" not in gradient.lower(jnp.ones((3, 4, 1))).as_text()
+
+
+def test_infinity_stays_infinity():
+    maps = jnp.array([1.0, jnp.inf, 2.0, 3.0]).reshape(1, 4, 1)
+    doubled = resize(maps, (1, 8)).ravel()
+    np.testing.assert_array_equal(jnp.isinf(doubled), [False, True, True, True, True, False, False, False])
+    assert not jnp.isnan(doubled).any()

@@ -2,6 +2,7 @@
 
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jaxtyping import Array, Float
 
 
@@ -27,12 +28,43 @@ def resize_bilinear_align_corners(x: Float[Array, "*b h w c"], size: tuple[int, 
     dtype = jnp.promote_types(x.dtype, jnp.float32)
     resized = x
     for axis, new_size in zip((-3, -2), size, strict=True):
-        if resized.shape[axis] == new_size:
-            continue
-        lower, upper, weight = align_corners_taps(resized.shape[axis], new_size)
-        weight = jnp.asarray(weight, dtype).reshape((-1,) + (1,) * (-axis - 1))
-        below = jnp.take(resized, lower, axis=axis).astype(dtype)
-        above = jnp.take(resized, upper, axis=axis).astype(dtype)
-        # not below + weight * (above - below), which makes nan of an infinite neighbour where torch keeps infinity
-        resized = (1 - weight) * below + weight * above
+        old_size = resized.shape[axis]
+        if new_size == 2 * old_size:
+            resized = _doubled(resized.astype(dtype), axis)
+        elif new_size != old_size:
+            lower, upper, weight = align_corners_taps(old_size, new_size)
+            below = jnp.take(resized, lower, axis=axis).astype(dtype)
+            above = jnp.take(resized, upper, axis=axis).astype(dtype)
+            resized = _between(below, above, weight, axis)
     return resized.astype(x.dtype)
+
+
+def _doubled(x: Float[Array, "..."], axis: int) -> Float[Array, "..."]:
+    """Twice as many samples along an axis (counted from the last), by shifts alone.
+
+    The gradient of a gather is a scatter, which runs element by element on a CPU and in no fixed order on a GPU; that
+    of a shift is a shift. Of the new samples 2i and 2i + 1 the first lies between i - 1 and i, the second between i
+    and i + 1; at the ends one neighbour is missing, and the other has all the weight.
+    """
+    size = x.shape[axis]
+    _, _, weight = align_corners_taps(size, 2 * size)
+    to_even, to_odd = weight.reshape(size, 2).T
+    to_even[0], to_odd[-1] = 1, 0
+
+    def shifted(by: int) -> Array:
+        padding = [(0, 0, 0)] * x.ndim
+        padding[axis] = (by, -by, 0)
+        return lax.pad(x, jnp.zeros((), x.dtype), padding)
+
+    even = _between(shifted(1), x, to_even, axis)
+    odd = _between(x, shifted(-1), to_odd, axis)
+    return jnp.stack([even, odd], axis).reshape(*x.shape[:axis], 2 * size, *x.shape[axis + 1 :])
+
+
+def _between(
+    below: Float[Array, "..."], above: Float[Array, "..."], weight: Float[np.ndarray, "n"], axis: int
+) -> Float[Array, "..."]:
+    """`weight` is that of `above`, along an axis counted from the last."""
+    to_above = jnp.asarray(weight, below.dtype).reshape((-1,) + (1,) * (-axis - 1))
+    # not below + to_above * (above - below), which makes nan of an infinite neighbour where torch keeps infinity
+    return (1 - to_above) * below + to_above * above
