@@ -10,7 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.synthetic import golden
-from zoe_jax.ops.log_binomial import log_binomial, log_binomial_coefficients, mode_and_temperature
+from zoe_jax.ops.bins import expected_depth
+from zoe_jax.ops.log_binomial import (
+    log_binomial,
+    log_binomial_coefficients,
+    log_binomial_mean,
+    mode_and_temperature,
+)
 
 N_BINS = 64
 MIN_TEMPERATURE, MAX_TEMPERATURE = 0.0212, 50.0
@@ -62,6 +68,34 @@ def test_the_mode_is_where_the_probability_peaks():
     peaks = log_binomial(modes, jnp.full(N_BINS, 0.1), N_BINS).argmax(-1)
     # Stirling's formula without roots peaks at mode (n_bins - 1)
     np.testing.assert_array_equal(peaks, np.arange(N_BINS))
+
+
+def test_the_mean_and_its_derivatives_are_those_of_the_distribution():
+    with jax.enable_x64(True):
+        keys = jax.random.split(jax.random.key(0), 3)
+        mode = jnp.concatenate([jax.random.uniform(keys[0], (30,)), jnp.array([0.0, 1e-6, 0.5, 1 - 1e-6, 1.0])])
+        temperature = jax.random.uniform(keys[1], mode.shape, minval=MIN_TEMPERATURE, maxval=5.0)
+        centers = jax.random.uniform(keys[2], (*mode.shape, N_BINS), maxval=10.0)
+
+        def plainly(mode, temperature, centers):
+            return expected_depth(log_binomial(mode, temperature, N_BINS), centers)
+
+        np.testing.assert_array_equal(
+            log_binomial_mean(mode, temperature, centers), plainly(mode, temperature, centers)
+        )
+        for differentiate in (jax.jacrev, jax.jacfwd):
+            ours = differentiate(log_binomial_mean, (0, 1, 2))(mode, temperature, centers)
+            plain = differentiate(plainly, (0, 1, 2))(mode, temperature, centers)
+            for derivative, expected in zip(ours, plain, strict=True):
+                np.testing.assert_allclose(derivative, expected, rtol=1e-10, atol=1e-10 * np.abs(expected).max())
+
+
+def test_the_gradient_of_the_mean_keeps_one_array_of_probabilities():
+    shape = (8, 8)
+    arguments = jnp.full(shape, 0.3), jnp.ones(shape), jnp.ones((*shape, N_BINS))
+    _, pull_back = jax.vjp(log_binomial_mean, *arguments)
+    kept = [leaf for leaf in jax.tree.leaves(pull_back) if leaf.shape == (*shape, N_BINS)]
+    assert len(kept) == 1
 
 
 def test_temperature_widens():

@@ -9,8 +9,9 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from zoe_jax.config import DptConfig
-from zoe_jax.models.encoders.beit import EncoderOutput, gelu
+from zoe_jax.models.encoders.beit import EncoderOutput
 from zoe_jax.models.layers import SHAPE_ONLY, Conv3x3, Dense, precise_product, record
+from zoe_jax.ops.activations import gelu
 from zoe_jax.ops.resize import resize_bilinear_align_corners
 
 STRIDES = (4, 8, 16, 32)

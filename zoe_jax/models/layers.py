@@ -1,4 +1,4 @@
-"""Layers that several modules share: 3x3 convolution, dense layers with a domain axis, two-layer perceptrons."""
+"""Layers that several modules share: dense ones, also with a domain axis, 3x3 convolution, layer norm, perceptrons."""
 
 from typing import Any
 
@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Int
+
+from zoe_jax.ops.activations import standardize
 
 SHAPE_ONLY = nn.initializers.zeros
 """For `param`: the modules declare shapes, `initialization.py` gives the values."""
@@ -68,6 +70,21 @@ class Conv3x3(nn.Module):
         if self.use_bias:
             y = y + self.param("bias", SHAPE_ONLY, (self.features,), self.param_dtype).astype(y.dtype)
         return y
+
+
+class LayerNorm(nn.Module):
+    """Standardised along the last axis in at least float32, scaled and shifted, and returned in `dtype`."""
+
+    epsilon: float
+    dtype: str
+    param_dtype: str
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*b c"]) -> Float[Array, "*b c"]:
+        """Keeps the shape."""
+        scale, bias = (self.param(name, SHAPE_ONLY, x.shape[-1:], self.param_dtype) for name in ("scale", "bias"))
+        y = standardize(x.astype(jnp.promote_types(x.dtype, jnp.float32)), self.epsilon)
+        return (y * scale + bias).astype(self.dtype)
 
 
 class DomainDense(nn.Module):

@@ -15,10 +15,10 @@ from jaxtyping import Array, Float, Int
 
 from zoe_jax.config import MetricHeadConfig
 from zoe_jax.models.dpt import DecoderOutput
-from zoe_jax.models.encoders.beit import gelu
 from zoe_jax.models.layers import DomainDense, DomainMlp, Mlp, per_image_product, record
 from zoe_jax.ops import bins
-from zoe_jax.ops.log_binomial import log_binomial, mode_and_temperature
+from zoe_jax.ops.activations import gelu, softmax
+from zoe_jax.ops.log_binomial import log_binomial, log_binomial_mean, mode_and_temperature
 from zoe_jax.ops.resize import resize_bilinear_align_corners
 
 
@@ -30,7 +30,7 @@ class MetricOutput(typing.NamedTuple):
     bin_probabilities: Float[Array, "b h w bins"]
 
 
-class BinProbabilities(nn.Module):
+class BinDistribution(nn.Module):
     """Features of every pixel to a distribution over the bins (ConditionalLogBinomial), or to a plain softmax."""
 
     config: MetricHeadConfig
@@ -42,9 +42,13 @@ class BinProbabilities(nn.Module):
         self,
         features: Float[Array, "b h w c"],
         embedding: Float[Array, "b half_h half_w e"],
+        centers: Float[Array, "b h w bins"],
         domain: Int[Array, "b"],
-    ) -> Float[Array, "b h w bins"]:
-        """Conditioned on the embedding of the bins, upsampled to the size of `features`."""
+    ) -> tuple[Float[Array, "b h w"], Float[Array, "b h w bins"]]:
+        """The mean of the bin centres and the probabilities it is taken with.
+
+        Conditioned on the embedding of the bins, upsampled to the size of `features`.
+        """
         c = self.config
         channels = features.shape[-1]
         total = channels + embedding.shape[-1]
@@ -57,13 +61,14 @@ class BinProbabilities(nn.Module):
         kernel, bias = DomainDense(hidden.shape[-1], outputs, name="fc2", **stacked)(domain)
         activations = _at_least_float32(per_image_product(hidden, kernel) + bias)
         if c.probabilities == "softmax":
-            return jax.nn.softmax(activations)
+            probabilities = softmax(activations)
+            return bins.expected_depth(probabilities, centers), probabilities
         activations = jax.nn.softplus(activations)
         mode, temperature = mode_and_temperature(activations, c.min_temperature, c.max_temperature)
         record(self, "activations", activations)
         record(self, "mode", mode)
         record(self, "temperature", temperature)
-        return log_binomial(mode, temperature, c.n_bins)
+        return log_binomial_mean(mode, temperature, centers), log_binomial(mode, temperature, c.n_bins)
 
 
 class MetricHead(nn.Module):
@@ -128,9 +133,10 @@ class MetricHead(nn.Module):
         pixels = decoded.head
         if c.condition_on_relative_depth:
             pixels = jnp.concatenate([pixels, decoded.relative_depth[..., None]], axis=-1)
-        probabilities = BinProbabilities(c, name=c.probabilities, **dtypes)(pixels, embedding, domain)
         centers = resize_bilinear_align_corners(centers, _size(pixels))
-        return MetricOutput(bins.expected_depth(probabilities, centers), centers, probabilities)
+        distribution = BinDistribution(c, name=c.probabilities, **dtypes)
+        depth, probabilities = distribution(pixels, embedding, centers, domain)
+        return MetricOutput(depth, centers, probabilities)
 
 
 def mix(outputs: Sequence[MetricOutput], weights: Float[Array, "b domains"]) -> MetricOutput:

@@ -12,7 +12,8 @@ from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int
 
 from zoe_jax.config import RouterConfig, Routing
-from zoe_jax.models.layers import record
+from zoe_jax.models.layers import LayerNorm, record
+from zoe_jax.ops.activations import softmax
 
 LAYER_NORM_EPSILON = 1e-5
 
@@ -38,21 +39,19 @@ class RouterLayer(nn.Module):
         c = self.config
         b, n, width = x.shape
         dtypes: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        norm1, norm2 = (LayerNorm(LAYER_NORM_EPSILON, name=name, **dtypes) for name in ("norm1", "norm2"))
 
         def dropout(y: Array) -> Array:
             return nn.Dropout(c.dropout_rate, deterministic=not self.train)(y)
 
-        def norm(name: str, y: Array) -> Array:
-            return nn.LayerNorm(epsilon=LAYER_NORM_EPSILON, use_fast_variance=False, name=name, **dtypes)(y)
-
         qkv = nn.Dense(3 * width, name="qkv", **dtypes)(x).reshape(b, n, 3, c.heads, width // c.heads)
         q, k, v = (qkv[:, :, i].transpose(0, 2, 1, 3) for i in range(3))
         scores = jnp.einsum("bhqd,bhkd->bhqk", q * (width // c.heads) ** -0.5, k)
-        attended = jnp.einsum("bhqk,bhkd->bhqd", dropout(jax.nn.softmax(scores, axis=-1)), v)
+        attended = jnp.einsum("bhqk,bhkd->bhqd", dropout(softmax(scores)), v)
         attended = attended.transpose(0, 2, 1, 3).reshape(b, n, width)
-        x = norm("norm1", x + dropout(nn.Dense(width, name="proj", **dtypes)(attended)))
+        x = norm1(x + dropout(nn.Dense(width, name="proj", **dtypes)(attended)))
         hidden = dropout(jax.nn.relu(nn.Dense(c.mlp_width, name="fc1", **dtypes)(x)))
-        x = norm("norm2", x + dropout(nn.Dense(width, name="fc2", **dtypes)(hidden)))
+        x = norm2(x + dropout(nn.Dense(width, name="fc2", **dtypes)(hidden)))
         record(self, "layer", x)
         return x, None
 

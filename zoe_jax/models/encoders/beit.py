@@ -11,13 +11,9 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from zoe_jax.config import BeitConfig
-from zoe_jax.models.layers import SHAPE_ONLY, Conv3x3, Dense, precise_product, record
+from zoe_jax.models.layers import SHAPE_ONLY, Conv3x3, Dense, LayerNorm, precise_product, record
+from zoe_jax.ops.activations import gelu, softmax
 from zoe_jax.ops.relative_position import N_CLASS_TOKEN_ROWS, relative_position_bias, resize_position_table
-
-
-def gelu(x: Float[Array, "..."]) -> Float[Array, "..."]:
-    """The exact (erf) GELU of the original."""
-    return jax.nn.gelu(x, approximate=False)
 
 
 class EncoderOutput(typing.NamedTuple):
@@ -77,7 +73,7 @@ def einsum_attention(
 ) -> Float[Array, "b heads n d"]:
     """Softmax(q k / sqrt(d) + bias) v, the scores in the type of `bias`."""
     scores = jnp.einsum("bhqd,bhkd->bhqk", q * q.shape[-1] ** -0.5, k, preferred_element_type=bias.dtype)
-    weights = jax.nn.softmax(scores + bias, axis=-1)
+    weights = softmax(scores + bias)
     return jnp.einsum("bhqk,bhkd->bhqd", weights.astype(v.dtype), v)
 
 
@@ -123,21 +119,13 @@ class Block(nn.Module):
             self.param(name, SHAPE_ONLY, (c.width,), self.param_dtype).astype(x.dtype)
             for name in ("gamma_1", "gamma_2")
         ]
-        norm = [
-            # the fast variance E[x^2] - E[x]^2 loses digits that the references keep
-            nn.LayerNorm(
-                epsilon=c.layer_norm_epsilon,
-                use_fast_variance=False,
-                dtype=self.dtype,
-                param_dtype=self.param_dtype,
-                name=name,
-            )
-            for name in ("norm1", "norm2")
-        ]
+        norm1, norm2 = (
+            LayerNorm(c.layer_norm_epsilon, self.dtype, self.param_dtype, name=name) for name in ("norm1", "norm2")
+        )
         attention = Attention(c, self.grid, self.dtype, self.param_dtype, name="attention")
         mlp = Mlp(c.mlp_ratio * c.width, self.dtype, self.param_dtype, name="mlp")
-        x = x + scale[0] * attention(norm[0](x))
-        x = x + scale[1] * mlp(norm[1](x))
+        x = x + scale[0] * attention(norm1(x))
+        x = x + scale[1] * mlp(norm2(x))
         record(self, "block", x)
         return x, None
 
