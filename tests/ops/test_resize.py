@@ -97,8 +97,8 @@ def test_the_gradient_of_a_doubling_scatters_nothing():
     assert "scatter" not in gradient.lower(jnp.ones((3, 4, 1))).as_text()
 
 
-def test_infinity_stays_infinity():
+def test_what_has_no_weight_spreads_nan_as_in_torch():
     maps = jnp.array([1.0, jnp.inf, 2.0, 3.0]).reshape(1, 4, 1)
-    doubled = resize(maps, (1, 8)).ravel()
-    np.testing.assert_array_equal(jnp.isinf(doubled), [False, True, True, True, True, False, False, False])
-    assert not jnp.isnan(doubled).any()
+    # 0 * inf at the first sample; the fifth, of 8, is the last that reads the second of 4
+    np.testing.assert_array_equal(resize(maps, (1, 8)).ravel()[:5], [jnp.nan] + [jnp.inf] * 4)
+    assert jnp.isfinite(resize(maps, (1, 8)).ravel()[5:]).all()

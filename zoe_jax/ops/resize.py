@@ -44,20 +44,22 @@ def _doubled(x: Float[Array, "..."], axis: int) -> Float[Array, "..."]:
 
     The gradient of a gather is a scatter, which runs element by element on a CPU and in no fixed order on a GPU; that
     of a shift is a shift. Of the new samples 2i and 2i + 1 the first lies between i - 1 and i, the second between i
-    and i + 1; at the ends one neighbour is missing, and the other has all the weight.
+    and i + 1. At the ends the one that is missing is the one on the other side: with weight 0, from where nan spreads
+    as it does in torch.
     """
     size = x.shape[axis]
     _, _, weight = align_corners_taps(size, 2 * size)
     to_even, to_odd = weight.reshape(size, 2).T
     to_even[0], to_odd[-1] = 1, 0
 
-    def shifted(by: int) -> Array:
-        padding = [(0, 0, 0)] * x.ndim
-        padding[axis] = (by, -by, 0)
-        return lax.pad(x, jnp.zeros((), x.dtype), padding)
+    def samples(start: int, stop: int) -> Array:
+        return lax.slice_in_dim(x, start, stop, axis=axis)
 
-    even = _between(shifted(1), x, to_even, axis)
-    odd = _between(x, shifted(-1), to_odd, axis)
+    second, last_but_one = min(1, size - 1), max(size - 2, 0)
+    before = jnp.concatenate([samples(second, second + 1), samples(0, size - 1)], axis)
+    after = jnp.concatenate([samples(1, size), samples(last_but_one, last_but_one + 1)], axis)
+    even = _between(before, x, to_even, axis)
+    odd = _between(x, after, to_odd, axis)
     return jnp.stack([even, odd], axis).reshape(*x.shape[:axis], 2 * size, *x.shape[axis + 1 :])
 
 
