@@ -11,20 +11,21 @@ import hashlib
 import importlib
 import inspect
 import os
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar, cast, runtime_checkable
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 import tensorflow_datasets as tfds
 
 from zoe_jax.input.building import build
 from zoe_jax.input.on_beam import BeamRun, on_beam
 from zoe_jax.input.prepare import PreparationError, Progress
-from zoe_jax.input.records import DepthMetadata, record_features
 from zoe_jax.input.summary import OddFile, Summary
+from zoe_jax.predict.batching import map_ahead
+
+from .record_builder import RecordBuilder, RecordConfig
 
 MISSING_FILES_SHOWN = 5
 """How many missing files an error names."""
@@ -41,7 +42,7 @@ class RawExample(Protocol):
 
     @property
     def files(self) -> Sequence[Path]:
-        """All files that `features` opens; that they are there is checked before anything is written."""
+        """All files that decide the features; that they are there is checked before anything is written."""
         ...
 
     def features(self) -> dict[str, Any]:
@@ -72,13 +73,9 @@ class RawOptions:
 
 
 @dataclass
-class RawConfig(tfds.core.BuilderConfig):
-    """One data set of a builder (`name` is the TFDS configuration), with its examples found."""
+class RawConfig(RecordConfig):
+    """One data set of a builder, with its examples found."""
 
-    metadata: DepthMetadata = dataclasses.field(default_factory=lambda: DepthMetadata(0, 1))
-    image_format: str = "png"
-    valid_mask: bool = False
-    intrinsics: bool = False
     splits: Mapping[str, Sequence[RawExample]] = dataclasses.field(default_factory=dict)
     odd_files: Sequence[OddFile] = ()
     """For the report."""
@@ -90,32 +87,14 @@ class RawConfig(tfds.core.BuilderConfig):
     """Whether Apache Beam writes the splits."""
 
 
-class RawBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """The builder of every published data set; a subclass gives it its name, version and docstring."""
-
-    VERSION = tfds.core.Version("1.0.0")
-
-    @property
-    def _config(self) -> RawConfig:
-        return cast(RawConfig, self.builder_config)
-
-    def _info(self) -> tfds.core.DatasetInfo:
-        config = self._config
-        return tfds.core.DatasetInfo(
-            builder=self,
-            description=type(self).__doc__,
-            features=record_features(config.metadata, config.image_format, config.valid_mask, config.intrinsics),
-            metadata=config.metadata.to_tfds(),
-        )
+class RawBuilder(RecordBuilder[RawConfig], skip_registration=True):
+    """The builder of every published data set; a subclass gives it its name and docstring."""
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
         config = self._config
         if config.on_beam:
             return {split: on_beam(examples, keyed_features) for split, examples in config.splits.items()}
         return {split: _Examples(examples, config.jobs) for split, examples in config.splits.items()}
-
-    def _generate_examples(self) -> Iterator[Any]:
-        raise NotImplementedError("each split brings its own examples")
 
 
 @dataclass(frozen=True)
@@ -130,13 +109,7 @@ class _Examples:
 
     def __iter__(self) -> Iterator[tuple[str, dict[str, Any]]]:
         with ThreadPoolExecutor(self.jobs) as pool:
-            ahead: deque[Any] = deque()
-            for example in self.examples:
-                ahead.append(pool.submit(keyed_features, example))
-                if len(ahead) > 2 * self.jobs:
-                    yield ahead.popleft().result()
-            while ahead:
-                yield ahead.popleft().result()
+            yield from map_ahead(pool, keyed_features, self.examples, ahead=2 * self.jobs)
 
 
 def keyed_features(example: RawExample) -> tuple[str, dict[str, Any]]:
@@ -174,6 +147,8 @@ class RawPreparation(Generic[Options]):
             PreparationError: the download is not what its owner ships, a file is missing or damaged, or the data set
                 is there, made of other files.
         """
+        splits = options.splits and options.splits.expanduser().absolute()
+        options = dataclasses.replace(options, raw=options.raw.expanduser().absolute(), splits=splits)
         if not options.raw.is_dir():
             raise PreparationError(f"--raw {options.raw} is no folder; it should be that of the unpacked download")
         if options.beam_option and not options.beam_runner:

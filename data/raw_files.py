@@ -106,9 +106,15 @@ def numbers_in_file(path: Path, count: int, what: str) -> list[float]:
     return numbers
 
 
+def visible(folder: Path, pattern: str) -> list[Path]:
+    """What a folder has of a pattern, sorted, but for hidden files, such as the `._x.png` that macOS puts beside x."""
+    paths = sorted(folder.glob(pattern))
+    return [path for path in paths if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
+
+
 def first_with(places: Sequence[Path], *parts: str) -> Path | None:
     """The first of the folders in which all `parts` (patterns) are found."""
-    return next((place for place in places if all(any(place.glob(part)) for part in parts)), None)
+    return next((place for place in places if all(visible(place, part) for part in parts)), None)
 
 
 def refuse_splits(options: RawOptions, name: str, instead: str) -> None:

@@ -5,7 +5,7 @@ Each line names an image, its depth and a focal length in pixels, paths being re
     bathroom/rgb_00045.jpg bathroom/sync_depth_00045.png 518.8579
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -41,7 +41,6 @@ class ListedPair:
 
     image: PurePosixPath
     depth: PurePosixPath | None
-    focal_length_px: float
 
 
 def read_lists(published: Mapping[str, SplitList], splits: Path | None) -> dict[str, list[ListedPair]]:
@@ -92,12 +91,30 @@ def _read_published(entry: SplitList) -> list[ListedPair]:
     return pairs
 
 
-def _read(file: Path) -> list[ListedPair]:
+def read_lines(file: Path) -> Iterator[tuple[str, str]]:
+    """The lines of a list of images that are not empty, each after its place, such as `list.txt, line 1`.
+
+    Raises:
+        PreparationError: it cannot be read as text.
+    """
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        # with or without the mark that editors on Windows put first
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise PreparationError(f"{file} cannot be read: {error}; it should be a list of images as text") from error
-    pairs = [_parse(line, f"{file}, line {number}") for number, line in enumerate(lines, 1) if line.strip()]
+    return ((f"{file}, line {number}", line) for number, line in enumerate(lines, 1) if line.strip())
+
+
+def inside(path: str, place: str) -> PurePosixPath:
+    """A path of a list, relative to the data set's folder; PreparationError where it leads out of that."""
+    relative = PurePosixPath(path.lstrip("/"))
+    if ".." in relative.parts:
+        raise PreparationError(f"{place}: {path!r} leads out of the data set's folder")
+    return relative
+
+
+def _read(file: Path) -> list[ListedPair]:
+    pairs = [_parse(line, place) for place, line in read_lines(file)]
     if not pairs:
         raise PreparationError(f"{file} is empty; it should have an image, its depth and a focal length a line")
     return pairs
@@ -105,18 +122,10 @@ def _read(file: Path) -> list[ListedPair]:
 
 def _parse(line: str, place: str) -> ListedPair:
     try:
-        image, depth, focal_length = line.split()
-        return ListedPair(
-            _relative(image, place), None if depth == NO_DEPTH else _relative(depth, place), float(focal_length)
-        )
+        image, depth, focal_length_px = line.split()
+        float(focal_length_px)  # which nothing needs; that it is a number tells a line of the list from another
     except ValueError:
         raise PreparationError(
             f"{place}: {line[:200]!r} should be an image, its depth (or {NO_DEPTH}) and a focal length in pixels"
         ) from None
-
-
-def _relative(path: str, place: str) -> PurePosixPath:
-    relative = PurePosixPath(path.lstrip("/"))
-    if ".." in relative.parts:
-        raise PreparationError(f"{place}: {path!r} leads out of the data set's folder")
-    return relative
+    return ListedPair(inside(image, place), None if depth == NO_DEPTH else inside(depth, place))

@@ -18,7 +18,6 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-import skimage.data
 from PIL import Image
 
 from zoe_jax import cli
@@ -88,7 +87,7 @@ def main() -> int:
     output_dir: Path = options.output_dir
     data_dir, run_dir, photograph = output_dir / "data", output_dir / "run", output_dir / "coffee.png"
     output_dir.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(skimage.data.coffee()).save(photograph)
+    _save_photograph(photograph)
 
     seconds: dict[str, float] = {}
     commands = {
@@ -118,6 +117,13 @@ def main() -> int:
     say(json.dumps(results, indent=1))
     say(f"results in {output_dir}: report.html, results.json, coffee_panel.png")
     return 0
+
+
+def _save_photograph(path: Path) -> None:
+    # here, for it is of the extra `dev`, which `zoe-jax train quickstart` does without
+    import skimage.data
+
+    Image.fromarray(skimage.data.coffee()).save(path)
 
 
 def run(*arguments: object) -> int:

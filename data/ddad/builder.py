@@ -16,7 +16,7 @@ from zoe_jax.input.records import DepthMetadata
 
 from ..depth_files import zero_where_invalid
 from ..raw import RawBuilder, RawConfig, RawExample, RawOptions, RawPreparation
-from ..raw_files import depth_in_file, image_size, refuse_splits
+from ..raw_files import depth_in_file, image_size, refuse_splits, visible
 from .projection import Overlap, depth_of_points
 from .scenes import Frame, validation_frames
 
@@ -100,7 +100,7 @@ def find(options: DdadOptions) -> list[RawConfig]:
     if scenes is not None:
         examples = [LidarFrame(frame, options.overlap) for frame in validation_frames(scenes, options.camera)]
     else:
-        images = sorted(options.raw.glob(f"*{IMAGE}"))
+        images = visible(options.raw, f"*{IMAGE}")
         if not images:
             raise PreparationError(
                 f"--raw {options.raw} holds no DDAD; expected is the owner's {' or '.join(SCENES[:2])}, or images "

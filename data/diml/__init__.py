@@ -9,8 +9,10 @@ Expected under `--raw`, in either layout, with indoor or outdoor scenes or both:
     outdoor/test/LR/outleft/<name>.png                                           640x384
     outdoor/test/LR/depthmap/<name>.png                                          16 bits, millimetres
 
-    LR/<scene>/color/*_c.png    with  LR/<scene>/depth_filled/*_depth_filled.png     the original's loaders; each may
-    <scene>/outleft/<name>.png  with  <scene>/depthmap/<name>.png                    lie in diml_indoor, diml_outdoor
+    LR/<scene>/color/*_c.png    with  LR/<scene>/depth_filled/*_depth_filled.png     the original's loaders
+    <scene>/outleft/<name>.png  with  <scene>/depthmap/<name>.png
+
+The latter may lie in `diml_indoor_test` and `diml_outdoor_test`, the original's names, or in the same without `_test`.
 
 Result: `zoe_diml/indoor` (503 images) and `zoe_diml/outdoor` (500), split `test`. Only the low resolution (LR) is
 read, which the original's path of the indoor images names.

@@ -7,7 +7,7 @@ from zoe_jax.input.prepare import PreparationError
 from zoe_jax.input.records import DepthMetadata
 
 from ..raw import RawBuilder, RawConfig, RawOptions, RawPreparation
-from ..raw_files import CopiedPair, refuse_splits
+from ..raw_files import CopiedPair, refuse_splits, visible
 
 UNITS_PER_M = 1000.0
 MAX_DEPTH_M = 65535 / UNITS_PER_M
@@ -47,7 +47,7 @@ def find(options: RawOptions) -> Sequence[RawConfig]:
 
 def _indoor(raw: Path) -> list[CopiedPair]:
     for place in _places(raw, "indoor"):
-        if images := sorted((place / "LR").glob("*/color/*_c.png")):
+        if images := visible(place / "LR", "*/color/*_c.png"):
             return [
                 CopiedPair(
                     f"{image.parents[1].name}/{image.stem.removesuffix('_c')}",
@@ -63,7 +63,7 @@ def _outdoor(raw: Path) -> list[CopiedPair]:
     for place in _places(raw, "outdoor"):
         # the owner's scenes all lie in one folder, LR, the original's loader looks into any
         for root, pattern in ((place / "LR", "outleft/*.png"), (place, "outleft/*.png"), (place, "*/outleft/*.png")):
-            if images := sorted(root.glob(pattern)):
+            if images := visible(root, pattern):
                 return [
                     CopiedPair(
                         (image.parents[1].relative_to(root) / image.stem).as_posix(),
@@ -77,7 +77,8 @@ def _outdoor(raw: Path) -> list[CopiedPair]:
 
 def _places(raw: Path, scenes: str) -> list[Path]:
     """Where `LR` may lie, the surest first; training images lie in none of them."""
-    return [raw / scenes / "test", raw / scenes, raw / f"diml_{scenes}", raw / "test", raw]
+    folders = (f"{scenes}/test", scenes, f"diml_{scenes}_test", f"diml_{scenes}", "test", ".")
+    return [raw / folder for folder in folders]
 
 
 PREPARATION = RawPreparation(

@@ -12,7 +12,7 @@ from zoe_jax.input.records import DepthMetadata
 
 from ..depth_files import mask_image, zero_where_invalid
 from ..raw import RawBuilder, RawConfig, RawOptions, RawPreparation
-from ..raw_files import depth_in_file, image_size, mask_in_file, refuse_splits
+from ..raw_files import depth_in_file, image_size, mask_in_file, refuse_splits, visible
 
 MAX_DEPTH_M = 350.0
 """The range of the scanner, a FARO Focus S350."""
@@ -84,7 +84,7 @@ def find(options: RawOptions) -> Sequence[RawConfig]:
 
 
 def _examples(root: Path, pattern: str) -> list[DiodeExample]:
-    stems = [image.with_suffix("") for image in sorted(root.glob(pattern))]
+    stems = [image.with_suffix("") for image in visible(root, pattern)]
     return [DiodeExample(stem.relative_to(root).as_posix(), stem) for stem in stems]
 
 

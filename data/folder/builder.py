@@ -4,57 +4,36 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from zoe_jax.input.records import DepthMetadata, record_features
 from zoe_jax.predict.images import eight_bits, read_image
 
 from ..depth_files import mask_image, png_bits, read_depth, read_mask, zero_where_invalid
+from ..record_builder import RecordBuilder, RecordConfig
 from .check import CheckedPair
 
 EXIF_ORIENTATION = 0x0112
 
 
 @dataclass
-class FolderConfig(tfds.core.BuilderConfig):
+class FolderConfig(RecordConfig):
     """What one data set is made of."""
 
-    metadata: DepthMetadata = dataclasses.field(default_factory=lambda: DepthMetadata(0, 1))
     units_per_m: float = 1.0
     """Of the depth files."""
     depth_key: str | None = None
-    masks: bool = False
-    intrinsics: bool = False
     splits: Mapping[str, Sequence[CheckedPair]] = dataclasses.field(default_factory=dict)
 
 
-class ZoeFolder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """A user's images and depth; made by `zoe-jax prepare folder`, not by `tfds build`."""
-
-    VERSION = tfds.core.Version("1.0.0")
-
-    @property
-    def _config(self) -> FolderConfig:
-        return cast(FolderConfig, self.builder_config)
-
-    def _info(self) -> tfds.core.DatasetInfo:
-        config = self._config
-        return tfds.core.DatasetInfo(
-            builder=self,
-            description="Images and depth of a folder.",
-            features=record_features(config.metadata, "png", config.masks, config.intrinsics),
-            metadata=config.metadata.to_tfds(),
-        )
+class ZoeFolder(RecordBuilder[FolderConfig], skip_registration=True):
+    """Images and depth of a folder."""
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
         return {split: _Examples(self._config, pairs) for split, pairs in self._config.splits.items()}
-
-    def _generate_examples(self) -> Iterator[Any]:
-        raise NotImplementedError("each split brings its own examples")
 
 
 @dataclass(frozen=True)
@@ -82,7 +61,7 @@ class _Examples:
         else:
             depth_m = read_depth(pair.depth, config.units_per_m, config.depth_key)
             example["depth"] = zero_where_invalid(depth_m)
-        if config.masks:
+        if config.valid_mask:
             mask = np.ones(checked.size, bool) if pair.mask is None else read_mask(pair.mask)
             example["valid_mask"] = mask_image(mask)
         if config.intrinsics:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Bool, Float32
 
 from zoe_jax.errors import ZoeJaxError
 from zoe_jax.input.prepare import PreparationError, Progress
@@ -24,7 +24,7 @@ PLAUSIBLE_MEDIAN_M = (0.01, 1000.0)
 COMMON_UNITS_PER_M = (1, 1000, 256, 100, 5000, 10000)
 """Metres, millimetres, KITTI, centimetres, TUM RGB-D, tenths of a millimetre."""
 COMMON_MEDIAN_M = (0.3, 80.0)
-"""Where the median of an ordinary scene lies; a unit that leads there is worth a hint."""
+"""Where the median of an ordinary scene lies."""
 
 
 @dataclass(frozen=True)
@@ -81,8 +81,8 @@ class Checker:
             raise _UnusableError(pair.depth, "unreadable depth", str(error)) from error
         if depth_m.shape != (height, width):
             raise _UnusableError(pair.depth, "depth of another size", _sizes(depth_m.shape, (height, width)))
-        odd_files = self._check_values(pair, depth_m)
-        valid = valid_depth(depth_m, self.metadata)
+        valid = valid_depth(depth_m, self.metadata.min_depth_m, self.metadata.max_depth_m)
+        self._check_scale(pair, depth_m, valid)
         if pair.mask is not None:
             try:
                 mask = read_mask(pair.mask)
@@ -94,23 +94,19 @@ class Checker:
         if not valid.any():
             reason = f"no pixel is above {self.metadata.min_depth_m:g} and below {self.metadata.max_depth_m:g} m"
             raise _UnusableError(pair.depth, "no valid depth", reason + (" within the mask" if pair.mask else ""))
-        return CheckedPair(pair, (height, width), DepthStatistics.of(depth_m, valid), odd_files)
+        return CheckedPair(pair, (height, width), DepthStatistics.of(depth_m, valid), _odd_values(pair, depth_m))
 
-    def _check_values(self, pair: Pair, depth_m: Float32[np.ndarray, "h w"]) -> tuple[OddFile, ...]:
-        """What is odd in the values; _UnusableError where their scale cannot be."""
-        finite = np.isfinite(depth_m)
-        positive = depth_m[finite & (depth_m > 0)]
-        if positive.size:
-            median_m = float(np.partition(positive, positive.size // 2)[positive.size // 2])
-            if not PLAUSIBLE_MEDIAN_M[0] <= median_m <= PLAUSIBLE_MEDIAN_M[1]:
-                raise _UnusableError(pair.depth, "wrong scale", self._scale_hint(median_m))
-        counts = {
-            "negative depth, taken as invalid": int((depth_m[finite] < 0).sum()),
-            "NaN or infinite depth, taken as invalid": int(depth_m.size - finite.sum()),
-        }
-        return tuple(
-            OddFile(str(pair.depth), kind, f"{count} pixels", "kept") for kind, count in counts.items() if count
-        )
+    def _check_scale(self, pair: Pair, depth_m: Float32[np.ndarray, "h w"], valid: Bool[np.ndarray, "h w"]) -> None:
+        """Raises _UnusableError where the median of all depth cannot be.
+
+        Unless most of it is a value for missing depth: then the valid rest looks like an ordinary scene. A plausible
+        rest would not be enough: taken for metres, the nearest metre of a scene in millimetres is valid.
+        """
+        measured = depth_m[np.isfinite(depth_m) & (depth_m > 0)]
+        if not measured.size or _is_within(PLAUSIBLE_MEDIAN_M, median_m := _median(measured)):
+            return
+        if not (valid.any() and _is_within(COMMON_MEDIAN_M, _median(depth_m[valid]))):
+            raise _UnusableError(pair.depth, "wrong scale", self._scale_hint(median_m))
 
     def _scale_hint(self, median_m: float) -> str:
         text = f"its median depth would be {median_m:.3g} m"
@@ -118,10 +114,28 @@ class Checker:
         fitting = [
             f"{stored / units:.3g} m with --depth-units-per-m {units}"
             for units in COMMON_UNITS_PER_M
-            if COMMON_MEDIAN_M[0] <= stored / units <= COMMON_MEDIAN_M[1]
+            if _is_within(COMMON_MEDIAN_M, stored / units)
         ]
         hint = " or ".join(fitting) or "--depth-units-per-m is the value that stands for one metre"
         return f"{text}; {hint}"
+
+
+def _odd_values(pair: Pair, depth_m: Float32[np.ndarray, "h w"]) -> tuple[OddFile, ...]:
+    finite = np.isfinite(depth_m)
+    counts = {
+        "negative depth, taken as invalid": int((depth_m[finite] < 0).sum()),
+        "NaN or infinite depth, taken as invalid": int(depth_m.size - finite.sum()),
+    }
+    return tuple(OddFile(str(pair.depth), kind, f"{count} pixels", "kept") for kind, count in counts.items() if count)
+
+
+def _median(values: Float32[np.ndarray, "n"]) -> float:
+    """That of an even number is the upper of the two in the middle."""
+    return float(np.partition(values, values.size // 2)[values.size // 2])
+
+
+def _is_within(limits: tuple[float, float], value: float) -> bool:
+    return limits[0] <= value <= limits[1]
 
 
 def refuse_if_nothing_is_left(checked: Sequence[CheckedPair], odd_files: Sequence[OddFile], strict: bool) -> None:

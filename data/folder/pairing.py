@@ -12,6 +12,7 @@ from zoe_jax.input.prepare import PreparationError
 from zoe_jax.input.summary import OddFile
 
 from ..depth_files import DEPTH_SUFFIXES
+from ..raw_files import Intrinsics, visible
 from .options import FolderOptions, check_intrinsics
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm")
@@ -29,7 +30,8 @@ SPLIT_NAMES = {
 COLUMNS = ("image", "depth", "mask", "split", "id", "fx", "fy", "cx", "cy")
 INTRINSICS = ("fx", "fy", "cx", "cy")
 
-Intrinsics = tuple[float, float, float, float]
+Key = tuple[str, str]
+"""Split (empty where the name tells none) and id."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class Pairing:
     pairs: tuple[Pair, ...]
     """Sorted by id."""
     odd_files: tuple[OddFile, ...]
-    """Files without a partner, and of kinds that are not read."""
+    """Files without a partner, with several, and of kinds that are not read."""
 
 
 def find_pairs(options: FolderOptions) -> Pairing:
@@ -60,7 +62,7 @@ def find_pairs(options: FolderOptions) -> Pairing:
 
     Raises:
         PreparationError: a folder or the table is missing or empty, a pattern or a line of the table cannot be, two
-            pairs have one id, or only some have intrinsics.
+            pairs have one id, only some have intrinsics, or splits go by folder and an image lies in none.
     """
     if options.pairs is not None:
         pairing = _pairs_of_table(options.pairs, options.intrinsics)
@@ -74,23 +76,25 @@ def find_pairs(options: FolderOptions) -> Pairing:
     if not pairing.pairs:
         odd = "; ".join(f"{odd.name}: {odd.kind}" for odd in pairing.odd_files[:3])
         raise PreparationError(f"no image has a depth file{': ' + odd if odd else ''}")
+    if options.split_by == "folder":
+        pairing = replace(pairing, pairs=tuple(map(_in_split_of_folder, pairing.pairs)))
     return pairing
 
 
+def _in_split_of_folder(pair: Pair) -> Pair:
+    if pair.split:
+        return pair
+    if "/" not in pair.id:
+        raise PreparationError(f"{pair.image} lies in no sub-folder that could name its split")
+    return replace(pair, split=_split(pair.id.split("/")[0]))
+
+
 def split_of_each(pairs: Sequence[Pair], options: FolderOptions) -> tuple[Pair, ...]:
-    """The pairs, each with its split: as given, by the first folder of the id, or drawn.
+    """The pairs, each with its split: as given, or drawn.
 
     Drawn: the ids in the order of their hashes with the seed; the first share of them is for validation. An id keeps
     its place in that order whatever other files come or go.
-
-    Raises:
-        PreparationError: splits by folder, and an image lies in none.
     """
-    if options.split_by == "folder":
-        for pair in pairs:
-            if not pair.split and "/" not in pair.id:
-                raise PreparationError(f"{pair.image} lies in no sub-folder that could name its split")
-        pairs = [pair if pair.split else replace(pair, split=_split(pair.id.split("/")[0])) for pair in pairs]
     drawn = sorted((_hash(pair.id, options.seed), pair.id) for pair in pairs if not pair.split)
     number = round(len(drawn) * options.validation_share)
     if options.validation_share and len(drawn) > 1:
@@ -117,17 +121,19 @@ def _split(name: str) -> str:
 def _pairs_of_files(options: FolderOptions) -> Pairing:
     if options.images is None or options.depth is None:
         raise PreparationError("--images and --depth are both needed")
-    images, odd_files = _files(options.images, IMAGE_SUFFIXES, "image")
-    depths, odd_depths = _files(options.depth, DEPTH_SUFFIXES, "depth file")
-    masks, odd_masks = _files(options.masks, MASK_SUFFIXES, "mask") if options.masks else ({}, [])
+    images, _, odd_files = _files(options.images, IMAGE_SUFFIXES, "image")
+    depths, _, odd_depths = _files(options.depth, DEPTH_SUFFIXES, "depth file")
+    masks, shared, odd_masks = _files(options.masks, MASK_SUFFIXES, "mask") if options.masks else ({}, set(), [])
     odd_files += [odd for odd in (*odd_depths, *odd_masks) if odd not in odd_files]
     pairs = []
     for key, image in images.items():
         if key not in depths:
             odd_files.append(OddFile(str(image), "image without depth"))
-            continue
-        split, name = key
-        pairs.append(Pair(name, image, depths[key], masks.get(key), options.intrinsics, split))
+        elif key in shared:
+            odd_files.append(OddFile(str(image), "image with several masks"))
+        else:
+            split, name = key
+            pairs.append(Pair(name, image, depths[key], masks.get(key), options.intrinsics, split))
     odd_files += [OddFile(str(path), "depth without image") for key, path in depths.items() if key not in images]
     odd_files += [OddFile(str(path), "mask without image") for key, path in masks.items() if key not in images]
     # ids are unique within a split only; across splits the split belongs to them
@@ -137,8 +143,8 @@ def _pairs_of_files(options: FolderOptions) -> Pairing:
     return Pairing(tuple(sorted(pairs, key=lambda pair: pair.id)), tuple(odd_files))
 
 
-def _files(where: str, suffixes: Sequence[str], what: str) -> tuple[dict[tuple[str, str], Path], list[OddFile]]:
-    """(split, id) -> file, and the files that are not of this kind or share an id with another."""
+def _files(where: str, suffixes: Sequence[str], what: str) -> tuple[dict[Key, Path], set[Key], list[OddFile]]:
+    """Key -> file; the keys that several files share; those files, and the ones that are not of this kind."""
     folder = Path(where).expanduser()
     if folder.is_dir():
         found = [(("", path.relative_to(folder).with_suffix("").as_posix()), path) for path in _all_files(folder)]
@@ -146,7 +152,7 @@ def _files(where: str, suffixes: Sequence[str], what: str) -> tuple[dict[tuple[s
         found = list(_matches(where))
     else:
         raise PreparationError(f"there is no folder {where}; a pattern would have {{id}} in it")
-    by_key: dict[tuple[str, str], list[Path]] = defaultdict(list)
+    by_key: dict[Key, list[Path]] = defaultdict(list)
     odd_files = []
     for key, path in found:
         if path.suffix.lower() in suffixes:
@@ -160,16 +166,15 @@ def _files(where: str, suffixes: Sequence[str], what: str) -> tuple[dict[tuple[s
         if len(paths) > 1:
             names = ", ".join(path.name for path in paths)
             odd_files += [OddFile(str(path), f"several files for one {what}", names) for path in paths]
-    return {key: paths[0] for key, paths in by_key.items() if len(paths) == 1}, odd_files
+    files = {key: paths[0] for key, paths in by_key.items() if len(paths) == 1}
+    return files, by_key.keys() - files.keys(), odd_files
 
 
 def _all_files(folder: Path) -> list[Path]:
-    """Files of a folder and of its sub-folders, sorted, but for hidden ones."""
-    paths = sorted(path for path in folder.rglob("*") if path.is_file())
-    return [path for path in paths if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
+    return [path for path in visible(folder, "**/*") if path.is_file()]
 
 
-def _matches(pattern: str) -> Iterable[tuple[tuple[str, str], Path]]:
+def _matches(pattern: str) -> Iterable[tuple[Key, Path]]:
     """The files of a pattern with what stands for {split} and {id}."""
     text = str(Path(pattern).expanduser())
     if "{id}" not in text and text.count("*") == 1:

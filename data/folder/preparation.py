@@ -43,21 +43,22 @@ class _Folder:
             PreparationError: no pair can be used, options are missing, the data set is there, made of other files.
         """
         pairing = find_pairs(options)
-        pairs = split_of_each(pairing.pairs, options)
-        config = _config(pairs, options)
+        config = _config(pairing.pairs, options)
         source = {
             **{key: value for key, value in dataclasses.asdict(options).items() if key not in NOT_OF_THE_RECORDS},
-            "files": _files_digest(pairs),
+            "files": _files_digest(pairing.pairs),
         }
         if not (options.dry_run or options.overwrite):
             finished = find_finished(functools.partial(_builder, config), data_dir, source)
             if finished is not None:
                 return Summary((finished,))
         checker = Checker(config.metadata, config.units_per_m, options.depth_key)
-        checked, odd_values = checker.check(pairs, jobs, progress)
+        checked, odd_values = checker.check(pairing.pairs, jobs, progress)
         odd_files = (*pairing.odd_files, *odd_values)
         refuse_if_nothing_is_left(checked, odd_files, options.strict)
-        splits = _by_split(checked)
+        # drawn of those that are left, so that no split vanishes
+        pairs = split_of_each([item.pair for item in checked], options)
+        splits = _by_split([dataclasses.replace(item, pair=pair) for item, pair in zip(checked, pairs, strict=True)])
         notes = tuple(_notes(config, pairs, data_dir))
         if options.dry_run:
             would_be = {split: summarize_checked(members) for split, members in splits.items()}
@@ -103,7 +104,7 @@ def _config(pairs: Sequence[Pair], options: FolderOptions) -> FolderConfig:
         metadata=metadata,
         units_per_m=units_per_m,
         depth_key=options.depth_key,
-        masks=any(pair.mask for pair in pairs),
+        valid_mask=any(pair.mask for pair in pairs),
         intrinsics=any(pair.intrinsics for pair in pairs),
     )
 
@@ -130,7 +131,7 @@ def _notes(config: FolderConfig, pairs: Sequence[Pair], data_dir: Path) -> list[
     """What the numbers do not tell, and what comes next."""
     notes = []
     without_mask = sum(pair.mask is None for pair in pairs)
-    if config.masks and without_mask:
+    if config.valid_mask and without_mask:
         notes.append(f"Images without a mask, all of whose pixels count: {without_mask}.")
     name = f"zoe_folder/{config.name}"
     names = [f"--data.{use}.0.name {name}" for use in USES if any(pair.split == use for pair in pairs)]

@@ -14,7 +14,7 @@ from zoe_jax.input.records import DepthMetadata
 
 from ..depth_files import optional_library, zero_where_invalid
 from ..raw import RawBuilder, RawConfig, RawOptions, RawPreparation
-from ..raw_files import check_size, first_with, image_size
+from ..raw_files import check_size, first_with, image_size, visible
 from .official_split import read_test_frames
 
 HEIGHT, WIDTH = 768, 1024
@@ -131,7 +131,7 @@ def find(options: HypersimOptions) -> Sequence[RawConfig]:
             "--splits is read with --official-split only; without it every frame is of the split test"
         )
     else:
-        examples = [_example(root, image) for image in root.glob(IMAGES)]
+        examples = [_example(root, image) for image in visible(root, IMAGES)]
     examples = sorted(examples, key=lambda example: example.id)
     return [RawConfig("planar", metadata=METADATA, image_format="jpeg", intrinsics=True, splits={"test": examples})]
 

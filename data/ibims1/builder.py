@@ -13,6 +13,7 @@ from zoe_jax.input.records import DepthMetadata
 from ..depth_files import mask_image
 from ..raw import RawBuilder, RawConfig, RawOptions, RawPreparation
 from ..raw_files import depth_in_file, first_with, image_size, mask_in_file, numbers_in_file
+from ..split_lists import inside, read_lines
 
 MAX_DEPTH_M = 50.0
 """What 65535 stands for."""
@@ -90,7 +91,7 @@ def _names(options: RawOptions, root: Path) -> list[str]:
             f"there is no {candidates[0]}; {LIST} is a file of its own in the download: put it there, or name it by "
             "--splits"
         )
-    return path.read_text(encoding="utf-8").split()
+    return [str(inside(name, place)) for place, line in read_lines(path) for name in line.split()]
 
 
 PREPARATION = RawPreparation(

@@ -44,12 +44,14 @@ class EigenExample:
     image: Path
     depth: Path | None
     """None: there is no truth."""
+    calibration: Path | None
+    """Where the intrinsics stand."""
     intrinsics: Intrinsics | None
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """Image and depth."""
-        return (self.image,) if self.depth is None else (self.image, self.depth)
+        """Image, depth, calibration."""
+        return tuple(filter(None, (self.image, self.depth, self.calibration)))
 
     def features(self) -> dict[str, Any]:
         """Both files as they are; depth of 0 where there is none."""
@@ -81,17 +83,20 @@ def find(options: RawOptions) -> list[RawConfig]:
             f"--raw {options.raw} has none of the days {', '.join(days)}, neither by itself nor in {IMAGES[0]}; it "
             "should be the folder of KITTI's raw data"
         )
-    cameras = {day: _intrinsics(images / day / CALIBRATION) for day in days}
+    calibrations = {day: images / day / CALIBRATION for day in days}
+    if uncalibrated := [day for day, calibration in calibrations.items() if not calibration.is_file()]:
+        calibrations = {}
+    cameras = {day: _intrinsics(calibration) for day, calibration in calibrations.items()}
     drives = {pair.depth.parts[0] for pairs in lists.values() for pair in pairs if pair.depth is not None}
     depths = {drive: _depth_folder(options.raw, drive) for drive in drives}
-    uncalibrated = [day for day, camera in cameras.items() if camera is None]
     splits: dict[str, Sequence[EigenExample]] = {
         split: [
             EigenExample(
                 str(pair.image.with_suffix("")),
                 images / pair.image,
                 None if pair.depth is None else depths[pair.depth.parts[0]] / pair.depth,
-                None if uncalibrated else cameras[pair.image.parts[0]],
+                calibrations.get(pair.image.parts[0]),
+                cameras.get(pair.image.parts[0]),
             )
             for pair in pairs
         ]
@@ -113,10 +118,8 @@ def _depth_folder(raw: Path, drive: str) -> Path:
     return next((raw / place for place in DEPTHS if (raw / place / inside).is_dir()), raw / DEPTHS[1])
 
 
-def _intrinsics(calibration: Path) -> Intrinsics | None:
-    """fx, fy, cx, cy of the rectified left colour camera; None where there is no such file."""
-    if not calibration.is_file():
-        return None
+def _intrinsics(calibration: Path) -> Intrinsics:
+    """fx, fy, cx, cy of the rectified left colour camera."""
     try:
         lines = dict(line.split(":", 1) for line in calibration.read_text(encoding="utf-8").splitlines() if ":" in line)
         fx, _, cx, _, _, fy, cy, *_ = map(float, lines[PROJECTION].split())

@@ -8,7 +8,7 @@ from zoe_jax.input.records import DepthMetadata
 from ..raw import RawBuilder, RawConfig, RawOptions, RawPreparation
 from ..raw_files import CopiedPair
 from ..split_lists import SplitList, read_lists
-from .labelled import LABELLED, SPLITS, find_labelled
+from .labelled import LABELLED, SPLITS, find_labelled, what_is_missing
 
 MAX_DEPTH_M = 10.0
 """`maxDepth` of the owner's `camera_params.m`: the Kinect sees no farther."""
@@ -33,27 +33,33 @@ def find(options: RawOptions) -> list[RawConfig]:
     """The configurations of what is there.
 
     Raises:
-        PreparationError: nothing of it is there, or a list is not as it should be.
+        PreparationError: nothing of it is there, a list or the labelled file is not as it should be, or that file is
+            all there is and something to read it is missing.
     """
-    configs = []
-    if any((options.raw / folder).is_dir() for folder in FOLDERS.values()):
-        configs.append(_sync(options))
-    if (options.raw / LABELLED).is_file():
-        examples = find_labelled(options.raw, INTRINSICS)
-        configs.append(
-            RawConfig(
-                name="labelled", metadata=DepthMetadata(0, MAX_DEPTH_M, None, "nyu"), intrinsics=True, splits=examples
-            )
-        )
-    if not configs:
+    has_sync = any((options.raw / folder).is_dir() for folder in FOLDERS.values())
+    has_labelled = (options.raw / LABELLED).is_file()
+    if not has_sync and not has_labelled:
         raise PreparationError(
             f"--raw {options.raw} holds no NYU Depth v2; expected is {FOLDERS['train']} or {FOLDERS['test']} with a "
             f"folder of JPEG images a scene, or {LABELLED} beside {SPLITS}"
         )
-    return configs
+    if not has_sync:
+        return [_labelled(options)]
+    if not has_labelled:
+        return [_sync(options)]
+    # it may lie there for nothing but the test images of `sync`, which are taken out of it
+    if obstacle := what_is_missing(options.raw):
+        return [_sync(options, f"No data set of {LABELLED}: {obstacle}.")]
+    return [_sync(options), _labelled(options)]
 
 
-def _sync(options: RawOptions) -> RawConfig:
+def _labelled(options: RawOptions) -> RawConfig:
+    examples = find_labelled(options.raw, INTRINSICS)
+    metadata = DepthMetadata(0, MAX_DEPTH_M, None, "nyu")
+    return RawConfig(name="labelled", metadata=metadata, intrinsics=True, splits=examples)
+
+
+def _sync(options: RawOptions, *notes: str) -> RawConfig:
     splits: dict[str, Sequence[CopiedPair]] = {}
     for split, pairs in read_lists(LISTS, options.splits).items():
         folder, examples = options.raw / FOLDERS[split], []
@@ -66,7 +72,7 @@ def _sync(options: RawOptions) -> RawConfig:
             examples.append(CopiedPair(id_, folder / pair.image, folder / pair.depth, "jpeg", INTRINSICS))
         splits[split] = examples
     metadata = DepthMetadata(0, MAX_DEPTH_M, 1000, "nyu")
-    return RawConfig(name="sync", metadata=metadata, image_format="jpeg", intrinsics=True, splits=splits)
+    return RawConfig(name="sync", metadata=metadata, image_format="jpeg", intrinsics=True, splits=splits, notes=notes)
 
 
 PREPARATION = RawPreparation(

@@ -88,6 +88,17 @@ def find_labelled(folder: Path, intrinsics: Intrinsics) -> Mapping[str, Sequence
     }
 
 
+def what_is_missing(folder: Path) -> str | None:
+    """Why the labelled file, which is there, cannot be made a data set; None where it can, unless it is damaged."""
+    if not (folder / SPLITS).is_file():
+        return f"{SPLITS} does not lie beside it"
+    try:
+        _h5py()
+    except PreparationError as error:
+        return str(error)
+    return None
+
+
 def _scene_kinds(file: Path) -> list[str]:
     """The kind of each image's scene, such as `bathroom`."""
     h5py = _h5py()

@@ -5,20 +5,23 @@ import io
 import multiprocessing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from zoe_jax.input.records import DepthMetadata, record_features
+from zoe_jax.input.records import DepthMetadata
 
+from ..record_builder import RecordBuilder, RecordConfig
 from .rendering import render
 from .roads import MAX_DEPTH_M as ROADS_MAX_DEPTH_M
 from .rooms import MAX_DEPTH_M as ROOMS_MAX_DEPTH_M
 
-MIN_DEPTH_M = 0.001
-
-MAX_DEPTH_M = {"rooms": ROOMS_MAX_DEPTH_M, "roads": ROADS_MAX_DEPTH_M}
+METADATA = {
+    kind: DepthMetadata(0.001, max_depth_m, None, kind)
+    for kind, max_depth_m in (("rooms", ROOMS_MAX_DEPTH_M), ("roads", ROADS_MAX_DEPTH_M))
+}
+"""Of each kind; nothing is rounded: the depth is that of the renderer, bit by bit."""
 
 FIRST_INDEX = {"train": 0, "validation": 1 << 40, "test": 2 << 40}
 """Of each split: however many scenes one has, no other repeats them, and scene i of it is the same."""
@@ -31,7 +34,7 @@ SCENES_AT_ONCE = 16
 
 
 @dataclass
-class RoomsAndRoadsConfig(tfds.core.BuilderConfig):
+class RoomsAndRoadsConfig(RecordConfig):
     """One kind of scene; `name` says which."""
 
     size: tuple[int, int] = (64, 96)
@@ -45,25 +48,8 @@ class RoomsAndRoadsConfig(tfds.core.BuilderConfig):
     """Processes that render; the records do not depend on it."""
 
 
-class ZoeRoomsAndRoads(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """Rendered rooms or roads; made by `zoe-jax prepare rooms_and_roads`, not by `tfds build`."""
-
-    VERSION = tfds.core.Version("1.0.0")
-
-    @property
-    def _config(self) -> RoomsAndRoadsConfig:
-        return cast(RoomsAndRoadsConfig, self.builder_config)
-
-    def _info(self) -> tfds.core.DatasetInfo:
-        kind = self._config.name
-        # Nothing is rounded: the depth is that of the renderer, bit by bit.
-        metadata = DepthMetadata(MIN_DEPTH_M, MAX_DEPTH_M[kind], None, kind)
-        return tfds.core.DatasetInfo(
-            builder=self,
-            description=f"Rendered {kind} with exact depth and intrinsics.",
-            features=record_features(metadata, "png", intrinsics=True),
-            metadata=metadata.to_tfds(),
-        )
+class ZoeRoomsAndRoads(RecordBuilder[RoomsAndRoadsConfig], skip_registration=True):
+    """Rendered rooms or roads with exact depth and intrinsics."""
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
         config = self._config
@@ -72,9 +58,6 @@ class ZoeRoomsAndRoads(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             for split, count in config.counts.items()
             if count
         }
-
-    def _generate_examples(self) -> Iterator[Any]:
-        raise NotImplementedError("each split brings its own examples")
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from zoe_jax.input.building import build
 from zoe_jax.input.prepare import PreparationError, Progress
 from zoe_jax.input.summary import Summary
 
-from .builder import RoomsAndRoadsConfig, ZoeRoomsAndRoads
+from .builder import METADATA, RoomsAndRoadsConfig, ZoeRoomsAndRoads
 from .rendering import SMALLEST
 
 Kind = Literal["rooms", "roads"]
@@ -79,7 +79,13 @@ class _RoomsAndRoads:
         data_sets = []
         for kind in options.kinds:
             config = RoomsAndRoadsConfig(
-                name=kind, size=options.size, counts=options.counts, seed=options.seed, jobs=jobs
+                name=kind,
+                metadata=METADATA[kind],
+                intrinsics=True,
+                size=options.size,
+                counts=options.counts,
+                seed=options.seed,
+                jobs=jobs,
             )
             make_builder = functools.partial(_builder, config)
             data_sets.append(

@@ -14,7 +14,7 @@ from zoe_jax.input.prepare import PreparationError
 from zoe_jax.input.records import DepthMetadata
 
 from ..raw import RawBuilder, RawConfig, RawOptions, RawPreparation
-from ..raw_files import depth_in_file, image_size, numbers_in_file
+from ..raw_files import depth_in_file, image_size, numbers_in_file, visible
 
 UNITS_PER_M = 1000.0
 METADATA = DepthMetadata(0, 65535 / UNITS_PER_M, UNITS_PER_M, "nyu")
@@ -89,7 +89,7 @@ def find(options: RawOptions) -> Sequence[RawConfig]:
                 RawConfig("depth", metadata=METADATA, image_format="jpeg", intrinsics=True, splits={"test": examples})
             ]
     for root in (raw, raw / "test"):
-        if images := sorted((root / "rgb/rgb").glob("*.jpg")):
+        if images := visible(root / "rgb/rgb", "*.jpg"):
             examples = [
                 SunRgbdExample(image.stem, image, root / "gt/gt" / f"{image.stem}.png", rotated=False)
                 for image in images
@@ -109,7 +109,7 @@ def _owners_example(root: Path, frame: str) -> SunRgbdExample:
 
 def _only_file(folder: Path, pattern: str) -> Path:
     """The file of a frame; where there is none, its pattern, to be listed as missing."""
-    found = sorted(folder.glob(pattern))
+    found = visible(folder, pattern)
     if len(found) > 1:
         raise PreparationError(f"{folder} holds {len(found)} files {pattern}; a frame has one")
     return found[0] if found else folder / pattern

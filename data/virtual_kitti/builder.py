@@ -4,7 +4,7 @@ from zoe_jax.input.prepare import PreparationError
 from zoe_jax.input.records import DepthMetadata
 
 from ..raw import RawBuilder, RawConfig, RawOptions, RawPreparation
-from ..raw_files import CopiedPair, refuse_splits
+from ..raw_files import CopiedPair, refuse_splits, visible
 
 METADATA = DepthMetadata(0, 655, 100, "kitti")
 """Of centimetres; 65535, the sky, is beyond."""
@@ -31,7 +31,7 @@ def find(options: RawOptions) -> list[RawConfig]:
     """
     refuse_splits(options, "virtual_kitti", "every frame is of the split test")
     for image_folder, depth_folder, pattern in LAYOUTS:
-        images = sorted((options.raw / image_folder).glob(pattern))
+        images = visible(options.raw / image_folder, pattern)
         if images:
             frames = [
                 CopiedPair(str(name.with_suffix("")), image, options.raw / depth_folder / name, "png", INTRINSICS)

@@ -8,7 +8,8 @@ from pathlib import Path
 from zoe_jax.input.prepare import PreparationError
 
 from ..raw import RawBuilder, RawConfig, RawOptions, RawPreparation
-from ..raw_files import CopiedPair
+from ..raw_files import CopiedPair, visible
+from ..split_lists import read_lines
 from ..virtual_kitti.builder import METADATA
 
 LAYOUTS = (
@@ -73,7 +74,7 @@ def drawn_splits(ids: Sequence[str], seed: int = SEED) -> dict[str, list[str]]:
 
 def _frames(raw: Path) -> list[CopiedPair]:
     for image_folder, depth_folder in LAYOUTS:
-        images = sorted((raw / image_folder).glob(FRAMES))
+        images = visible(raw / image_folder, FRAMES)
         if images:
             return [_frame(image, raw / image_folder, raw / depth_folder) for image in images]
     expected = ", ".join(str(Path(folder) / FRAMES) for folder, _ in LAYOUTS)
@@ -92,20 +93,14 @@ def _frame(image: Path, image_folder: Path, depth_folder: Path) -> CopiedPair:
 
 def _listed(path: Path, frames: Mapping[str, CopiedPair]) -> list[str]:
     """The ids that a list names, each line an image's path on whatever machine the list was made."""
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise PreparationError(
-            f"{path} cannot be read: {error}; expected is a list of image paths, one a line"
-        ) from error
     ids = []
-    for number, line in enumerate(filter(None, map(str.strip, lines)), 1):
-        match = FRAME.search(line.replace("\\", "/"))
+    for place, line in read_lines(path):
+        match = FRAME.search(line.strip().replace("\\", "/"))
         if match is None:
-            raise PreparationError(f"{path}: entry {number} is {line!r}; expected is a path that ends as {FRAMES}")
+            raise PreparationError(f"{place} is {line!r}; expected is a path that ends as {FRAMES}")
         id_ = f"{match['drive']}/{match['number']}"
         if id_ not in frames:
-            raise PreparationError(f"{path}: entry {number} names frame {id_}, which is not in the download")
+            raise PreparationError(f"{place} names frame {id_}, which is not in the download")
         ids.append(id_)
     if len(set(ids)) < len(ids):
         raise PreparationError(f"{path} names {len(ids) - len(set(ids))} frames more than once")

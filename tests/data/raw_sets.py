@@ -7,9 +7,10 @@ from typing import Any
 
 import cv2
 import numpy as np
+import pytest
 import tensorflow_datasets as tfds
 
-from zoe_jax.input.prepare import silent
+from zoe_jax.input.prepare import PreparationError, silent
 from zoe_jax.input.reader import PreparedReader, Record
 from zoe_jax.input.summary import DataSetSummary
 from zoe_jax_data.raw import RawOptions, RawPreparation
@@ -27,6 +28,13 @@ def prepare_all(
     """`zoe-jax prepare NAME --raw RAW`, of a download that makes several data sets."""
     given: RawOptions = preparation.options(raw, **options)
     return preparation.prepare(given, data_dir, jobs, silent).data_sets
+
+
+def assert_refused(preparation: RawPreparation, data_dir: Path, raw: Path, message: str, **options: Any) -> None:
+    """The preparation fails with this message, and writes nothing."""
+    with pytest.raises(PreparationError, match=message):
+        prepare(preparation, data_dir, raw, **options)
+    assert not data_dir.exists()
 
 
 def records(data_dir: Path, name: str, split: str) -> list[Record]:

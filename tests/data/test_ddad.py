@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from tests.data import dgp_scenes, miniature
-from tests.data.raw_sets import assert_as_golden, golden, prepare, records, stored
-from zoe_jax.input.prepare import PreparationError, find_preparation
+from tests.data.raw_sets import assert_as_golden, assert_refused, golden, prepare, records, stored
+from zoe_jax.input.prepare import PreparationError
 from zoe_jax_data.ddad import PREPARATION
 from zoe_jax_data.ddad.builder import DdadOptions, find, read_points
 from zoe_jax_data.ddad.projection import Intrinsics, Pose, depth_of_points
@@ -284,9 +284,7 @@ def test_wrong_descriptions_are_named(
     content = json.loads(path.read_text())
     mistake(content)
     path.write_text(json.dumps(content))
-    with pytest.raises(PreparationError, match=re.escape(message)):
-        prepare(PREPARATION, tmp_path / "out", raw)
-    assert not (tmp_path / "out").exists()
+    assert_refused(PREPARATION, tmp_path / "out", raw, re.escape(message))
 
 
 def test_wrong_folders_and_options_are_named(tmp_path: Path) -> None:
@@ -310,7 +308,3 @@ def test_wrong_folders_and_options_are_named(tmp_path: Path) -> None:
     fails(r"a_depth\.npy, which should be depth: the array has shape \(4, 6, 2\)")
     miniature.write_array(depth, np.ones((4, 7), np.float32))
     fails(r"a_depth\.npy is 7x4, its image 6x4")
-
-
-def test_it_is_announced() -> None:
-    assert find_preparation("ddad") is PREPARATION

@@ -8,6 +8,7 @@ import pytest
 from tests.data import miniature
 from tests.data.raw_sets import (
     assert_as_golden,
+    assert_refused,
     assert_same_records,
     copy_tree,
     golden,
@@ -17,7 +18,6 @@ from tests.data.raw_sets import (
     resized_as_original,
     stored,
 )
-from zoe_jax.input.prepare import PreparationError, find_preparation
 from zoe_jax_data.diml import PREPARATION
 
 
@@ -66,10 +66,6 @@ def test_files_are_copied_as_they_are(tmp_path: Path) -> None:
         assert record["depth"] == (raw / scene / f"depthmap/{stem}.png").read_bytes()
 
 
-def test_it_is_announced() -> None:
-    assert find_preparation("diml") is PREPARATION
-
-
 @pytest.mark.parametrize(
     ("what", "message"),
     [
@@ -87,9 +83,7 @@ def test_bad_input_is_named(tmp_path: Path, what: str, message: str) -> None:
     raw = miniature.make("diml_indoor", tmp_path / "raw")
     spoil(raw / "LR/scene_a", what)
     options = {"splits": tmp_path} if what == "splits" else {}
-    with pytest.raises(PreparationError, match=message):
-        prepare(PREPARATION, tmp_path / "out", raw, **options)
-    assert not (tmp_path / "out").exists()
+    assert_refused(PREPARATION, tmp_path / "out", raw, message, **options)
 
 
 def spoil(scene: Path, what: str) -> None:

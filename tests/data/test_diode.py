@@ -8,6 +8,7 @@ import pytest
 from tests.data import miniature
 from tests.data.raw_sets import (
     assert_as_golden,
+    assert_refused,
     assert_same_records,
     golden,
     prepare,
@@ -16,7 +17,6 @@ from tests.data.raw_sets import (
     resized_as_original,
     stored,
 )
-from zoe_jax.input.prepare import PreparationError, find_preparation
 from zoe_jax_data.diode import PREPARATION
 
 SCAN = "scene_00019/scan_00195"
@@ -62,10 +62,6 @@ def test_owners_layout_gives_the_same_records(tmp_path: Path) -> None:
         assert [record.id for record in one] == [record.id for record in other]
 
 
-def test_it_is_announced() -> None:
-    assert find_preparation("diode") is PREPARATION
-
-
 @pytest.mark.parametrize(
     ("what", "message"),
     [
@@ -83,9 +79,7 @@ def test_bad_input_is_named(tmp_path: Path, what: str, message: str) -> None:
     raw = miniature.make("diode_indoor", tmp_path / "raw")
     spoil(raw / SCAN, what)
     options = {"splits": tmp_path} if what == "splits" else {}
-    with pytest.raises(PreparationError, match=message):
-        prepare(PREPARATION, tmp_path / "out", raw, **options)
-    assert not (tmp_path / "out").exists()
+    assert_refused(PREPARATION, tmp_path / "out", raw, message, **options)
 
 
 def spoil(scan: Path, what: str) -> None:

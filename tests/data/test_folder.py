@@ -261,6 +261,16 @@ def test_a_share_leaves_something_to_both(tmp_path: Path, n: int, share: float, 
     assert counts == {"train": n - validation} | ({"validation": validation} if validation else {})
 
 
+def test_a_share_is_drawn_of_the_images_that_can_be_used(tmp_path: Path) -> None:
+    options = write_pairs(tmp_path, 5)
+    prepare(tmp_path / "whole", **options)
+    (drawn,) = records(tmp_path / "whole", "validation")
+    write_depth(tmp_path / f"depth/{drawn}.png", np.zeros((6, 8), np.float32))
+    summary = prepare(tmp_path / "out", **options)
+    assert {split: part.count for split, part in summary.splits.items()} == {"train": 3, "validation": 1}
+    assert f"--data.validation.0.name {summary.name}" in summary.notes[-1]
+
+
 def test_splits_by_folder(tmp_path: Path) -> None:
     for name in ("training/1", "training/2", "valid/1"):
         write_image(tmp_path / f"rgb/{name}.png", image_of(0))

@@ -1,5 +1,6 @@
 """Bad input: each kind is named, counted, left out or refused, and nothing is written half."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,6 @@ from tests.data.folders import (
 )
 from zoe_jax.input.prepare import PreparationError
 from zoe_jax.input.reader import PreparedReader
-from zoe_jax_data import depth_files
 
 
 def truncate(path: Path, share: float = 0.6) -> None:
@@ -148,6 +148,7 @@ def test_bad_values_become_invalid_and_are_counted(
         (np.full((6, 8), 3e38), "wrong scale"),
         (np.full((6, 8), 2500, np.int32), "2.5 m with --depth-units-per-m 1000 or 9.77 m with --depth-units-per-m 256"),
         (np.full((6, 8), 15 * 256.0), "or 15 m with --depth-units-per-m 256"),
+        (np.linspace(500, 4000, 48).reshape(6, 8), "2.29 m with --depth-units-per-m 1000"),  # some of it below 1000
     ],
 )
 def test_arrays_that_are_no_depth_in_metres(tmp_path: Path, array: np.ndarray, reason: str) -> None:
@@ -158,6 +159,14 @@ def test_arrays_that_are_no_depth_in_metres(tmp_path: Path, array: np.ndarray, r
     assert str(error.value).startswith("no pair can be used; ")
     assert reason in str(error.value)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("named", [{"max_depth_m": 100.0}, {}])
+def test_a_value_for_missing_depth_says_nothing_of_the_scale(tmp_path: Path, named: dict[str, float]) -> None:
+    options = write_pairs(tmp_path, 1, depth_suffix=".npy")
+    np.save(tmp_path / "depth/00.npy", np.where(np.arange(8) < 5, np.float32(1e10), depth_of(0)))
+    summary = prepare(tmp_path / "out", **options, **named, strict=True)  # none is left out
+    assert summary.splits["train"].depth.valid_pixels == 6 * 3
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".exr", ".h5"])
@@ -196,6 +205,17 @@ def test_bad_masks(tmp_path: Path, name: str, content: Any, kind: str) -> None:
     summary = prepare(tmp_path / "out", **options, masks=str(tmp_path / "masks"))
     (odd,) = summary.odd_files
     assert odd.kind == kind
+
+
+def test_an_image_with_two_masks_is_left_out(tmp_path: Path) -> None:
+    options = write_pairs(tmp_path, 2)
+    write_image(tmp_path / "masks/01.png", np.ones((6, 8), np.uint8))
+    np.save(tmp_path / "masks/01.npy", np.ones((6, 8), np.uint8))
+    summary = prepare(tmp_path / "out", **options, masks=str(tmp_path / "masks"))
+    assert summary.splits["train"].count == 1
+    odd = {Path(odd.name).relative_to(tmp_path).as_posix(): odd.kind for odd in summary.odd_files}
+    several = "several files for one mask"
+    assert odd == {"masks/01.npy": several, "masks/01.png": several, "rgb/01.png": "image with several masks"}
 
 
 def test_files_of_other_kinds_are_ignored_by_name_and_hidden_ones_silently(tmp_path: Path) -> None:
@@ -265,11 +285,7 @@ def test_a_missing_library_is_named_with_its_extra(
     tmp_path: Path, suffix: str, library: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options = write_pairs(tmp_path, 1, depth_suffix=suffix)
-
-    def missing(name: str) -> None:
-        raise ImportError(name)
-
-    monkeypatch.setattr(depth_files.importlib, "import_module", missing)
+    monkeypatch.setitem(sys.modules, library, None)
     with pytest.raises(
         PreparationError, match=rf"{suffix} files are read by {library}: pip install 'zoe_jax\[{suffix[1:]}\]'"
     ):

@@ -10,6 +10,7 @@ import pytest
 from tests.data import miniature
 from tests.data.raw_sets import (
     assert_as_golden,
+    assert_refused,
     assert_same_records,
     golden,
     prepare,
@@ -17,7 +18,7 @@ from tests.data.raw_sets import (
     resized_as_original,
     stored,
 )
-from zoe_jax.input.prepare import PreparationError, find_preparation
+from zoe_jax.input.prepare import PreparationError
 from zoe_jax_data.hypersim import PREPARATION
 from zoe_jax_data.hypersim.builder import planar_depth
 from zoe_jax_data.hypersim.official_split import COLUMNS, URL
@@ -143,10 +144,6 @@ def test_table_of_another_kind_is_named(tmp_path: Path, raw: Path) -> None:
         prepare(PREPARATION, tmp_path / "out", raw, splits=tmp_path / "mine.csv")
 
 
-def test_it_is_announced() -> None:
-    assert find_preparation("hypersim") is PREPARATION
-
-
 @pytest.mark.parametrize(
     ("what", "message"),
     [
@@ -165,9 +162,7 @@ def test_it_is_announced() -> None:
 )
 def test_bad_input_is_named(tmp_path: Path, raw: Path, what: str, message: str) -> None:
     spoil(raw, what)
-    with pytest.raises(PreparationError, match=message):
-        prepare(PREPARATION, tmp_path / "out", raw)
-    assert not (tmp_path / "out").exists()
+    assert_refused(PREPARATION, tmp_path / "out", raw, message)
 
 
 def spoil(raw: Path, what: str) -> None:

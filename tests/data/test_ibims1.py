@@ -7,8 +7,7 @@ import pytest
 from PIL import Image
 
 from tests.data import miniature
-from tests.data.raw_sets import assert_as_golden, assert_same_records, golden, prepare, records, stored
-from zoe_jax.input.prepare import PreparationError, find_preparation
+from tests.data.raw_sets import assert_as_golden, assert_refused, assert_same_records, golden, prepare, records, stored
 from zoe_jax_data.ibims1 import PREPARATION
 
 NAME = "zoe_ibims1/core_raw"
@@ -55,13 +54,16 @@ def test_owners_layout_gives_the_same_records_and_intrinsics(tmp_path: Path, raw
         np.testing.assert_array_equal(record["intrinsics"], np.float32([550.39, 548.55, 315.27, 238.76]))
 
 
-def test_it_is_announced() -> None:
-    assert find_preparation("ibims1") is PREPARATION
+def test_list_lies_beside_the_folder_that_one_is_in(tmp_path: Path, raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    as_owner(raw)
+    monkeypatch.chdir(raw)
+    assert prepare(PREPARATION, tmp_path / "out", Path()).splits["test"].count == 2
 
 
-def test_list_may_be_named(tmp_path: Path, raw: Path) -> None:
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_list_may_be_named(tmp_path: Path, raw: Path, encoding: str) -> None:
     (raw / "imagelist.txt").unlink()
-    (tmp_path / "mine.txt").write_text("corridor_01")
+    (tmp_path / "mine.txt").write_text("corridor_01", encoding=encoding)
     summary = prepare(PREPARATION, tmp_path / "out", raw, splits=tmp_path / "mine.txt")
     assert summary.splits["test"].count == 1
 
@@ -72,6 +74,8 @@ def test_list_may_be_named(tmp_path: Path, raw: Path) -> None:
         ("no image", r"1 file is missing: .*rgb/corridor_01\.png"),
         ("no mask", r"1 file is missing: .*mask_transp/corridor_01\.png"),
         ("no list", r"there is no .*imagelist\.txt; .*--splits"),
+        ("list is no UTF-8", r"imagelist\.txt cannot be read: .*; it should be a list of images as text"),
+        ("list leads out", r"imagelist\.txt, line 1: '\.\./\.\./x' leads out of the data set's folder"),
         ("nothing", r"holds no image of iBims-1; expected are rgb/\*\.png"),
         ("truncated", r"rgb/corridor_01\.png cannot be read: .*; it should be an RGB PNG of 8 bits a channel"),
         ("grey", r"rgb/corridor_01\.png is a PNG of mode L; it should be an RGB PNG"),
@@ -83,9 +87,7 @@ def test_list_may_be_named(tmp_path: Path, raw: Path) -> None:
 )
 def test_bad_input_is_named(tmp_path: Path, raw: Path, what: str, message: str) -> None:
     spoil(raw, what)
-    with pytest.raises(PreparationError, match=message):
-        prepare(PREPARATION, tmp_path / "data", raw)
-    assert not (tmp_path / "data").exists()
+    assert_refused(PREPARATION, tmp_path / "data", raw, message)
 
 
 def spoil(raw: Path, what: str) -> None:
@@ -98,6 +100,10 @@ def spoil(raw: Path, what: str) -> None:
             (raw / "mask_transp/corridor_01.png").unlink()
         case "no list":
             (raw / "imagelist.txt").unlink()
+        case "list is no UTF-8":
+            (raw / "imagelist.txt").write_text("küche_01", encoding="latin-1")
+        case "list leads out":
+            (raw / "imagelist.txt").write_text("../../x")
         case "nothing":
             (raw / "rgb").rename(raw / "images")
         case "truncated":

@@ -89,6 +89,14 @@ def test_intrinsics_come_from_the_calibration(raw: Path, tmp_path: Path) -> None
         prepare(PREPARATION, tmp_path / "other", copied, splits=raw)
 
 
+def test_a_calibration_that_comes_later_makes_another_data_set(raw: Path, tmp_path: Path) -> None:
+    copied = copy_tree(raw, tmp_path / "raw", [])
+    prepare(PREPARATION, tmp_path / "data", copied, splits=raw)
+    (copied / "raw/2011_09_26/calib_cam_to_cam.txt").write_text(CALIBRATION)
+    with pytest.raises(PreparationError, match="is there, made with another test; overwrite it"):
+        prepare(PREPARATION, tmp_path / "data", copied, splits=raw)
+
+
 def test_what_is_missing_is_named(raw: Path, tmp_path: Path) -> None:
     copied = copy_tree(raw, tmp_path / "raw", [("gts/", "somewhere_else/")])
     expected = f"data_depth_annotated/train/{KITTI_DRIVE}/proj_depth/groundtruth/image_02/0000000000.png"

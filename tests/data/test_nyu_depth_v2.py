@@ -1,5 +1,6 @@
 """NYU Depth v2: both layouts, against what the original's loader returned."""
 
+import sys
 from pathlib import Path
 
 import h5py
@@ -13,6 +14,7 @@ from tests.data.raw_sets import assert_as_golden, golden, prepare, prepare_all, 
 from zoe_jax.input.prepare import PreparationError
 from zoe_jax_data.nyu_depth_v2 import PREPARATION
 from zoe_jax_data.nyu_depth_v2.builder import INTRINSICS
+from zoe_jax_data.raw import RawOptions
 
 SYNC = "zoe_nyu_depth_v2/sync"
 LABELLED = "zoe_nyu_depth_v2/labelled"
@@ -138,6 +140,23 @@ def test_both_layouts_in_one_folder(tmp_path: Path) -> None:
     sync, labelled = prepare_all(PREPARATION, tmp_path / "data", raw, splits=raw, only=("test",))
     assert (sync.name, labelled.name) == (SYNC, LABELLED)
     assert list(labelled.splits) == ["test"]
+
+
+def test_a_labelled_file_that_cannot_be_read_leaves_the_images_taken_out_of_it(
+    raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sync").mkdir()
+    (tmp_path / "nyu_depth_v2_labeled.mat").touch()
+    options = RawOptions(tmp_path, splits=raw)
+    (sync,) = PREPARATION.find(options)
+    before = "No data set of nyu_depth_v2_labeled.mat: "
+    assert (sync.name, sync.notes) == ("sync", (before + "splits.mat does not lie beside it.",))
+    (tmp_path / "splits.mat").touch()
+    with pytest.raises(PreparationError, match=r"nyu_depth_v2_labeled\.mat cannot be read"):
+        PREPARATION.find(options)
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    (sync,) = PREPARATION.find(options)
+    assert sync.notes == (f"{before}nyu_depth_v2_labeled.mat is read by h5py: pip install 'zoe_jax[h5]'.",)
 
 
 def test_damaged_owner_files_are_named(tmp_path: Path) -> None:

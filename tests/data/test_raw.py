@@ -1,5 +1,6 @@
 """What all published data sets have in common, on a download of a few small images."""
 
+import importlib
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -14,7 +15,7 @@ from tests.data import miniature
 from tests.data.raw_sets import prepare, records, stored
 from zoe_jax import cli
 from zoe_jax.input.on_beam import cause_of_failure
-from zoe_jax.input.prepare import PreparationError, preparation_names
+from zoe_jax.input.prepare import PreparationError, find_preparation, preparation_names
 from zoe_jax.input.records import DepthMetadata
 from zoe_jax_data.nyu_depth_v2.builder import ZoeNyuDepthV2
 from zoe_jax_data.raw import RawConfig, RawOptions, RawPreparation
@@ -185,6 +186,11 @@ def test_options_that_make_no_sense_are_refused(tmp_path: Path, raw: Path) -> No
         prepare(CASTLES, tmp_path / "data", tmp_path / "nowhere")
 
 
+def test_the_home_folder_may_be_a_tilde(tmp_path: Path, raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert prepare(CASTLES, tmp_path / "data", Path("~/raw")).name == NAME
+
+
 def test_beam_is_an_extra(tmp_path: Path, raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "apache_beam", None)
     with pytest.raises(PreparationError, match=r"Apache Beam cannot be imported .* pip install 'zoe_jax\[beam\]'"):
@@ -214,6 +220,32 @@ def test_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 
 
 PUBLISHED = sorted(set(preparation_names()) - {"folder", "rooms_and_roads"})
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_it_is_announced(name: str) -> None:
+    assert find_preparation(name) is importlib.import_module(f"zoe_jax_data.{name}").PREPARATION
+
+
+@pytest.mark.parametrize(
+    ("name", "image"),
+    [
+        ("ddad", "a_rgb.png"),
+        ("diml", "diml_indoor_test/LR/scene/color/a_c.png"),
+        ("diml", "diml_outdoor_test/scene/outleft/a.png"),
+        ("diode", "val/indoors/scene_1/scan_1/a.png"),
+        ("sun_rgbd", "rgb/rgb/a.jpg"),
+        ("virtual_kitti", "test_color/a.png"),
+    ],
+)
+def test_hidden_files_are_no_images(tmp_path: Path, name: str, image: str) -> None:
+    (tmp_path / image).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / image).touch()
+    (tmp_path / image).with_name(f"._{Path(image).name}").touch()  # as archives from macOS have it beside each file
+    preparation = find_preparation(name)
+    (config,) = preparation.find(preparation.options(tmp_path))
+    ((example,),) = config.splits.values()
+    assert example.files[0] == tmp_path / image
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

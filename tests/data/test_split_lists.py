@@ -28,11 +28,16 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_lists_of_the_user(tmp_path: Path) -> None:
     found = read_lists(PUBLISHED, write_lists(tmp_path))
     assert found["train"] == [
-        ListedPair(PurePosixPath("scene/rgb_0.jpg"), PurePosixPath("scene/depth_0.png"), 518.8579),
-        ListedPair(PurePosixPath("scene/rgb_1.jpg"), None, 518.8579),
+        ListedPair(PurePosixPath("scene/rgb_0.jpg"), PurePosixPath("scene/depth_0.png")),
+        ListedPair(PurePosixPath("scene/rgb_1.jpg"), None),
     ]
-    assert [pair.focal_length_px for pair in found["test"]] == [721.5377]
-    assert list(read_lists(PUBLISHED, tmp_path / "our_test.txt")) == ["test"]
+    assert read_lists(PUBLISHED, tmp_path / "our_test.txt") == {"test": found["test"]}
+
+
+def test_the_mark_of_editors_on_windows_is_no_part_of_a_path(tmp_path: Path) -> None:
+    (tmp_path / "our_test.txt").write_text(TEST, encoding="utf-8-sig")
+    (pair,) = read_lists(PUBLISHED, tmp_path)["test"]
+    assert pair.image == PurePosixPath("scene/rgb_2.jpg")
 
 
 def test_published_lists_are_fetched_once(

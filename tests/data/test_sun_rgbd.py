@@ -9,8 +9,7 @@ import scipy.io
 from PIL import Image
 
 from tests.data import miniature
-from tests.data.raw_sets import assert_as_golden, assert_same_records, golden, prepare, records, stored
-from zoe_jax.input.prepare import PreparationError, find_preparation
+from tests.data.raw_sets import assert_as_golden, assert_refused, assert_same_records, golden, prepare, records, stored
 from zoe_jax_data.sun_rgbd import PREPARATION
 from zoe_jax_data.sun_rgbd.builder import decoded
 
@@ -97,10 +96,6 @@ def test_split_may_be_named(tmp_path: Path, original: Path, as_folder: bool) -> 
     assert summary.splits["test"].count == 1
 
 
-def test_it_is_announced() -> None:
-    assert find_preparation("sun_rgbd") is PREPARATION
-
-
 @pytest.mark.parametrize(
     ("what", "message"),
     [
@@ -122,9 +117,7 @@ def test_it_is_announced() -> None:
 def test_bad_input_is_named(tmp_path: Path, original: Path, what: str, message: str) -> None:
     owners = make_owners(original, tmp_path / "owners")
     spoil(owners, what)
-    with pytest.raises(PreparationError, match=message):
-        prepare(PREPARATION, tmp_path / "out", owners)
-    assert not (tmp_path / "out").exists()
+    assert_refused(PREPARATION, tmp_path / "out", owners, message)
 
 
 def spoil(root: Path, what: str) -> None:
@@ -179,6 +172,4 @@ def test_bad_input_in_the_originals_layout_is_named(tmp_path: Path, original: Pa
             miniature.write_image(depth, np.full((427, 561), 3000 << 3, np.uint16))
         case "nothing":
             shutil.rmtree(original / "rgb")
-    with pytest.raises(PreparationError, match=message):
-        prepare(PREPARATION, tmp_path / "out", original)
-    assert not (tmp_path / "out").exists()
+    assert_refused(PREPARATION, tmp_path / "out", original, message)

@@ -7,7 +7,7 @@ import pytest
 
 from tests.data import miniature
 from tests.data.raw_sets import assert_as_golden, copy_tree, golden, prepare, records, stored
-from zoe_jax.input.prepare import PreparationError, find_preparation
+from zoe_jax.input.prepare import PreparationError
 from zoe_jax_data.virtual_kitti import PREPARATION
 
 NAME = "zoe_virtual_kitti/depth"
@@ -54,10 +54,6 @@ def test_the_sky_is_no_depth(tmp_path: Path) -> None:
     summary = prepare(PREPARATION, tmp_path / "out", raw).splits["test"].depth
     assert summary.max_depth_m < 100
     assert summary.valid_pixels == (375 + 275) * 1242
-
-
-def test_it_is_announced() -> None:
-    assert find_preparation("virtual_kitti") is PREPARATION
 
 
 def test_what_is_wrong_is_named(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from tests.data import miniature
 from tests.data.raw_sets import assert_as_golden, copy_tree, golden, prepare, records, stored
 from zoe_jax.input.geometry import Sample, kb_crop
-from zoe_jax.input.prepare import PreparationError, find_preparation
+from zoe_jax.input.prepare import PreparationError
 from zoe_jax_data.virtual_kitti_2 import PREPARATION
 from zoe_jax_data.virtual_kitti_2.builder import drawn_splits
 
@@ -95,8 +95,8 @@ def test_lists_in_the_download_are_used(tmp_path: Path, raw: Path) -> None:
     ("train", "test", "message"),
     [
         (["rgb_00000"], ["rgb_00000"], r"Scene01/clone/00000 and 0 more are in train\.txt and in test\.txt"),
-        ([], ["rgb_00007"], r"test\.txt: entry 1 names frame Scene01/clone/00007, which is not in the download"),
-        (["rgb_00000", "depth_00001"], [], r"train\.txt: entry 2 is .*; expected is a path that ends as Scene"),
+        ([], ["rgb_00007"], r"test\.txt, line 1 names frame Scene01/clone/00007, which is not in the download"),
+        (["rgb_00000", "depth_00001"], [], r"train\.txt, line 2 is .*; expected is a path that ends as Scene"),
         ([], ["rgb_00001", "rgb_00001"], r"test\.txt names 1 frames more than once"),
     ],
 )
@@ -110,7 +110,7 @@ def test_what_is_wrong_is_named(tmp_path: Path, raw: Path) -> None:
         with pytest.raises(PreparationError, match=match):
             prepare(PREPARATION, tmp_path / "out", folder, **options)
 
-    fails(r"nowhere/train\.txt cannot be read: .*; expected is a list of image paths", splits=tmp_path / "nowhere")
+    fails(r"nowhere/train\.txt cannot be read: .*; it should be a list of images as text", splits=tmp_path / "nowhere")
     image = raw / f"rgb/{FRAMES}/rgb/Camera_0/rgb_00000.jpg"
     content = image.read_bytes()
     image.write_bytes(content[: len(content) // 2])
@@ -122,7 +122,3 @@ def test_what_is_wrong_is_named(tmp_path: Path, raw: Path) -> None:
     fails(
         r"holds no image of Virtual KITTI 2; expected are files such as one of vkitti_2\.0\.3_rgb/", tmp_path / "empty"
     )
-
-
-def test_it_is_announced() -> None:
-    assert find_preparation("virtual_kitti_2") is PREPARATION

@@ -1,5 +1,6 @@
 """The quickstart from end to end, with too few steps to learn anything."""
 
+import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -18,6 +19,16 @@ def test_the_experiment_is_found_by_its_name_and_has_no_accident_in_it() -> None
     assert sum(data.weight for data in experiment.data.train) == experiment.batch_size
     assert experiment.steps is not None
     assert experiment.steps % experiment.validate_every == 0, "the last step is validated once"
+
+
+def test_training_alone_needs_no_photograph(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "skimage", None)
+    spec = importlib.util.find_spec(quickstart.__name__)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.config() == quickstart.config()
 
 
 @pytest.mark.slow

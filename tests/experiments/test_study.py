@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.input.in_memory_source import InMemorySource
 from zoe_jax.depth_model import DepthModel
 from zoe_jax.evaluate.compare import ImageResult
 from zoe_jax.evaluate.metrics import DepthMetrics
-from zoe_jax.input.in_memory import InMemorySource
 from zoe_jax.train.dry_run import describe_run
 from zoe_jax.train.experiment import Experiment, differences
 from zoe_jax.train.loop import Finished, NonFiniteError
