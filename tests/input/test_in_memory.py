@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.input.in_memory_source import InMemorySource
 from tests.train import tiny
+from zoe_jax.config import ConfigError
 from zoe_jax.input.config import DataConfig, DatasetConfig
-from zoe_jax.input.in_memory import InMemorySource
 from zoe_jax.input.run_data import open_data
 from zoe_jax.input.source import DataError, HostBatch, epoch_steps
 
@@ -150,6 +151,19 @@ def test_files_are_read_and_nothing_in_them_is_run(tmp_path: Path) -> None:
 def test_missing_data_is_one_clear_sentence(config: DataConfig, message: str) -> None:
     with pytest.raises(DataError, match=message):
         open_data(config, tiny.MODEL, 0)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"weight": 0.0}, "weight of data set 'a' is 0.0; it must be positive and finite"),
+        ({"weight": float("inf")}, "weight of data set 'a' is inf"),
+        ({"min_depth_m": 10.0, "max_depth_m": 1.0}, r"depth range 10\.0\.\.1\.0 m of data set 'a' is empty"),
+    ],
+)
+def test_a_data_set_that_gives_nothing_is_refused(fields: dict[str, float], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        DatasetConfig("a", **fields)
 
 
 def test_an_epoch_ends_with_a_short_batch() -> None:

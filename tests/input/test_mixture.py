@@ -95,6 +95,18 @@ def test_whole_shares_of_a_batch_are_exact(weights: tuple[float, float], in_a_ba
         assert Counter(choice.part for choice in batch) == dict(enumerate(in_a_batch))
 
 
+@pytest.mark.parametrize("weights", [(1e-7, 3e-7), (3e-7, 9e-7), (1e-9, 3e-9)])
+def test_weights_are_relative_however_small(weights: tuple[float, float]) -> None:
+    order = choices(Mixture([50, 50], "mix", weights), 4000)
+    assert Counter(choice.part for choice in order) == {0: 1000, 1: 3000}
+
+
+def test_the_least_weight_is_not_nothing() -> None:
+    mixture = Mixture([50, 50], "mix", [1.0, 1e-8])
+    # one in a hundred million, and that in the middle
+    assert {mixture.choose(place, 1).part for place in range(50_000_000 - 5, 50_000_000 + 5)} == {0, 1}
+
+
 @given(
     weights=st.lists(st.floats(0.01, 1), min_size=2, max_size=5),
     batch_size=st.integers(1, 33),

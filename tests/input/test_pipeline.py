@@ -1,9 +1,12 @@
 """The pipeline: the same bits for any number of workers and hosts and after any resume; sizes, memory, bad data."""
 
+import contextlib
 import gc
 import itertools
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,10 +16,10 @@ import numpy as np
 import pytest
 
 from tests.input import tiny_data
+from tests.input.in_memory_source import InMemorySource
 from tests.train import tiny
 from zoe_jax.config import ZoeDepthConfig
 from zoe_jax.input.config import AugmentConfig, DataConfig, DatasetConfig
-from zoe_jax.input.in_memory import InMemorySource
 from zoe_jax.input.run_data import open_data
 from zoe_jax.input.source import DataError, DataSource, HostBatch, RunData
 
@@ -81,13 +84,18 @@ def test_the_seed_decides_order_and_augmentation(data_dir: Path) -> None:
 
 def children() -> list[int]:
     tasks = Path("/proc/self/task")
-    return [int(pid) for task in tasks.iterdir() for pid in (task / "children").read_text().split()]
+    return [int(pid) for task in tasks.iterdir() for pid in of_the_living(task / "children").split()]
 
 
 def command_line(pid: int) -> str:
+    return of_the_living(Path(f"/proc/{pid}/cmdline")).replace("\0", " ")
+
+
+def of_the_living(file: Path) -> str:
+    """What a file says of a process or thread; nothing where that is gone."""
     try:
-        return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
-    except FileNotFoundError:
+        return file.read_text()
+    except (FileNotFoundError, ProcessLookupError):
         return ""
 
 
@@ -212,14 +220,43 @@ def test_damage_is_named_by_threads_and_by_processes(own_data: Callable[..., Pat
         first(opened(folder, DatasetConfig(str(folder)), workers=workers).train, 4)
 
 
-def test_a_process_that_dies_is_an_error_that_says_so(data_dir: Path) -> None:
-    batches = opened(data_dir, workers=1).train.training_batches(0, BATCH, ROWS)
+def test_a_process_makes_batches_through_ctrl_c_and_its_death_is_an_error_that_says_so(data_dir: Path) -> None:
+    batches = opened(data_dir, workers=1, prefetch=1).train.training_batches(0, BATCH, ROWS)
     next(batches)
     (worker,) = (child for child in children() if "spawn_main" in command_line(child))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        os.kill(worker, number)
+    assert len(list(itertools.islice(batches, 6))) == 6  # more than it had made ahead
     os.kill(worker, signal.SIGKILL)
     with pytest.raises(DataError, match=r"a process that makes batches has died .* or fewer --data.workers"):
         for _ in batches:
             pass
+
+
+def test_a_process_ends_with_the_one_it_works_for() -> None:
+    program = """if True:
+        import multiprocessing, time
+        from zoe_jax.input.pipeline import _begin_worker
+
+        def work():
+            _begin_worker(0, 1)
+            print("begun", flush=True)
+            time.sleep(600)
+
+        multiprocessing.get_context("fork").Process(target=work).start()
+        time.sleep(600)
+    """
+    parent = subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
+    )
+    try:
+        assert parent.stdout is not None
+        assert parent.stdout.readline() == b"begun\n"
+        parent.kill()
+        assert parent.communicate(timeout=60) == (b"", None)  # it would have the pipe open as long as it lives
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(parent.pid, signal.SIGKILL)
 
 
 def test_archives_and_prepared_data_sets_go_together(data_dir: Path, tmp_path: Path) -> None:
@@ -245,7 +282,8 @@ def test_different_sizes_are_refused_before_training(data_dir: Path) -> None:
 
 def resident_mib() -> float:
     """Of this process and of its workers."""
-    pages = sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in [os.getpid(), *children()])
+    found = [of_the_living(Path(f"/proc/{pid}/statm")).split() for pid in [os.getpid(), *children()]]
+    pages = sum(int(resident) for _, resident, *_ in filter(None, found))
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 

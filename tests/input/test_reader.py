@@ -14,6 +14,7 @@ import pytest
 from tests.input import tiny_data
 from zoe_jax.input.reader import PreparedReader, Reader, find_prepared
 from zoe_jax.input.source import DataError
+from zoe_jax.input.summary import SUMMARY_FILE
 
 
 @pytest.mark.parametrize("name", ["png", "roads", "float"])
@@ -96,6 +97,32 @@ def test_a_data_set_of_another_kind_is_refused(own_data: Callable[..., Path]) ->
     (folder / "metadata.json").write_text(json.dumps({"curator": "somebody"}))
     with pytest.raises(DataError, match=r"is no depth data set; one that `zoe-jax prepare` wrote has in its metadata"):
         PreparedReader(str(folder), "train")
+
+
+@pytest.mark.parametrize("file", ["dataset_info.json", "features.json"])
+def test_a_folder_that_was_cut_off_is_refused(own_data: Callable[..., Path], file: str) -> None:
+    folder = own_data("png")
+    content = (folder / file).read_text()
+    (folder / file).write_text(content[: len(content) // 2])
+    with pytest.raises(DataError, match=rf"{folder}: cannot be opened: .*; prepare the data set anew"):
+        PreparedReader(str(folder), "train")
+    if file == "features.json":
+        (folder / file).unlink()
+        with pytest.raises(DataError, match="cannot be opened"):
+            PreparedReader(str(folder), "train")
+
+
+def test_the_checksum_is_that_of_every_split_in_use(own_data: Callable[..., Path]) -> None:
+    folder = own_data("png")
+
+    def checksum(split: str, **stored: str) -> str:
+        splits = {name: {"checksum": value} for name, value in stored.items()}
+        (folder / SUMMARY_FILE).write_text(json.dumps({"summary": {"splits": splits}}))
+        return PreparedReader(str(folder), split).checksum
+
+    assert checksum("train", train="t", validation="v") == checksum("train[:50%]", train="t") == "t"
+    assert checksum("train[:50%] + validation", train="t", validation="v") == "t+v"
+    assert checksum("train+validation", train="t", validation="") == ""
 
 
 def test_a_damaged_record_is_named(own_data: Callable[..., Path]) -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from tests.processes import begin
+from tests.train import tiny
 from zoe_jax.config import DptConfig, ZoeDepthConfig, override, preset
 from zoe_jax.input.placement import local_rows, put, put_batch
 from zoe_jax.input.source import Batch
@@ -22,7 +24,7 @@ from zoe_jax.train.step import make_train_step
 
 STEPS = 20
 BATCH_SIZE = 8
-HEIGHT, WIDTH = 32, 32
+HEIGHT, WIDTH = tiny.MODEL_NK.network_size
 OBJECTIVE = ObjectiveConfig(router="trained", router_weight=1.0, head_choice="label")
 OPTIMIZER = OptimizerConfig(learning_rate=1e-4, ema_decay=0.9)
 
@@ -35,33 +37,16 @@ def model_config() -> ZoeDepthConfig:
 
 
 def batch(step: int) -> Batch:
-    """Both domains, masks of very different sizes, and a row of padding."""
-    rng = np.random.default_rng(step)
-    shape = (BATCH_SIZE, HEIGHT, WIDTH)
-    return {
-        "image": rng.random((*shape, 3), np.float32),
-        "depth_m": rng.uniform(0.5, 9.0, shape).astype(np.float32),
-        "valid_mask": rng.random(shape) < rng.random((BATCH_SIZE, 1, 1)),
-        "domain": rng.integers(0, 2, BATCH_SIZE).astype(np.int32),
-        "example_mask": np.arange(BATCH_SIZE) < BATCH_SIZE - 1,
-    }
+    """As many images of either domain as chance has it."""
+    return tiny.batch(step, np.random.default_rng(step).integers(0, 2, BATCH_SIZE).tolist())
 
 
 def main() -> None:
     """Trains and writes losses, gradient norms, parameters, and the compiled step."""
     parser = argparse.ArgumentParser()
     parser.add_argument("result", type=Path)
-    parser.add_argument("--devices", type=int, default=1)
     parser.add_argument("--fsdp", type=int, default=1)
-    parser.add_argument("--process", type=int, default=0)
-    parser.add_argument("--processes", type=int, default=1)
-    parser.add_argument("--port", type=int)
-    arguments = parser.parse_args()
-    jax.config.update("jax_num_cpu_devices", arguments.devices)
-    jax.config.update("jax_disable_most_optimizations", True)
-    if arguments.processes > 1:
-        jax.config.update("jax_cpu_collectives_implementation", "gloo")
-        jax.distributed.initialize(f"127.0.0.1:{arguments.port}", arguments.processes, arguments.process)
+    arguments = begin(parser)
 
     model = model_config()
     make_state = functools.partial(init_state, model, OBJECTIVE, OPTIMIZER)
@@ -81,12 +66,13 @@ def main() -> None:
         state, report = compiled(state, put_batch({n: a[rows] for n, a in batch(i).items()}, shardings.batch), rng)
         reports.append((report.loss, report.losses["silog"], report.grad_norm))
     whole = jax.jit(lambda tree: tree, out_shardings=shardings.replicated)(state.params)
-    np.savez(
-        arguments.result,
-        reports=np.array(jax.device_get(reports)),
-        params=np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(jax.device_get(whole))]),
-        hlo=np.array(compiled.as_text()),
-    )
+    if arguments.process == 0:
+        np.savez(
+            arguments.result,
+            reports=np.array(jax.device_get(reports)),
+            params=np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(jax.device_get(whole))]),
+            hlo=np.array(compiled.as_text()),
+        )
 
 
 if __name__ == "__main__":

@@ -15,8 +15,10 @@ import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
+from tests.same import assert_same_tree
 from zoe_jax.convert.errors import CheckpointError
-from zoe_jax.train.checkpoint import DataPosition, RunCheckpoints
+from zoe_jax.convert.orbax_folder import choose_step
+from zoe_jax.train.checkpoint import RunCheckpoints
 from zoe_jax.train.optimizer import OptimizerState
 from zoe_jax.train.sharding import ShardingConfig, make_mesh
 from zoe_jax.train.state import TrainState
@@ -46,7 +48,7 @@ def shardings(like: TrainState) -> TrainState:
 def save(run: Path, abs_rel: dict[int, float | None], **keep: int) -> None:
     with RunCheckpoints(run, **keep) as checkpoints:
         for step, value in abs_rel.items():
-            checkpoints.save(step, state(float(step)), DataPosition(8 * step, seed=3), value)
+            checkpoints.save(step, state(float(step)), 8 * step, value)
 
 
 def steps(run: Path) -> list[int]:
@@ -60,25 +62,20 @@ def restore(run: Path, like: TrainState | None = None) -> Any:
         return checkpoints.restore(like, shardings(like))
 
 
-def assert_equal(a: TrainState, b: TrainState) -> None:
-    assert jax.tree.structure(a) == jax.tree.structure(b)
-    jax.tree.map(np.testing.assert_array_equal, a, b)
-
-
 def test_everything_comes_back(tmp_path: Path) -> None:
     save(tmp_path, {4: None})
     restored = restore(tmp_path)
-    assert_equal(restored.state, state(4.0))
-    assert (restored.step, restored.data) == (4, DataPosition(32, 3, validated=True))
+    assert_same_tree(restored.state, state(4.0))
+    assert (restored.step, restored.position, restored.abs_rel) == (4, 32, None)
     items = {path.name for path in (tmp_path / "checkpoints" / "4").iterdir() if path.is_dir()}
     assert items == {"params", "ema", "opt_state", "data"}
 
 
 def test_without_an_average(tmp_path: Path) -> None:
     with RunCheckpoints(tmp_path) as checkpoints:
-        checkpoints.save(1, state(1.0, ema=False), DataPosition(8, 3))
+        checkpoints.save(1, state(1.0, ema=False), 8)
     restored = restore(tmp_path, jax.eval_shape(lambda: state(0.0, ema=False)))
-    assert_equal(restored.state, state(1.0, ema=False))
+    assert_same_tree(restored.state, state(1.0, ema=False))
 
 
 def test_nothing_to_restore(tmp_path: Path) -> None:
@@ -111,12 +108,33 @@ def test_the_best_survives_a_restart(tmp_path: Path) -> None:
     assert steps(tmp_path) == [1, 4]
 
 
+def test_a_validation_that_was_made_up_for_counts_like_any_other(tmp_path: Path) -> None:
+    save(tmp_path, {1: 0.3, 2: None})
+    with RunCheckpoints(tmp_path) as checkpoints:
+        # what a kill left the first time
+        (tmp_path / "checkpoints" / "2" / "metrics.orbax-checkpoint-tmp").mkdir()
+        checkpoints.add_abs_rel(2, 0.2)
+    assert choose_step(tmp_path) == 2
+    restored = restore(tmp_path)
+    assert (restored.step, restored.abs_rel) == (2, 0.2)
+    assert_same_tree(restored.state, state(2.0))
+    save(tmp_path, {3: 0.4})
+    assert steps(tmp_path) == [2, 3]
+
+
+def test_a_validation_without_a_result_changes_nothing(tmp_path: Path) -> None:
+    save(tmp_path, {1: 0.3, 2: None})
+    with RunCheckpoints(tmp_path) as checkpoints:
+        checkpoints.add_abs_rel(2, float("nan"))
+    assert choose_step(tmp_path) == 1
+
+
 def test_a_state_may_be_donated_right_after_it_was_saved(tmp_path: Path) -> None:
     donating = jax.jit(lambda tree: jax.tree.map(lambda x: x + 1, tree), donate_argnums=0)
     current = jax.tree.map(jnp.copy, state(1.0))
     with RunCheckpoints(tmp_path, keep_latest=9) as checkpoints:
         for step in range(1, 6):
-            checkpoints.save(step, current, DataPosition(0, 0))
+            checkpoints.save(step, current, 0)
             current = donating(current)
     like = jax.eval_shape(lambda: state(0.0))
     with RunCheckpoints(tmp_path, keep_latest=9) as checkpoints:
@@ -148,7 +166,7 @@ def test_a_damaged_latest_checkpoint_is_skipped_with_a_warning(
     with caplog.at_level(logging.WARNING, "zoe_jax"):
         restored = restore(tmp_path)
     assert restored.step == 2
-    assert_equal(restored.state, state(2.0))
+    assert_same_tree(restored.state, state(2.0))
     assert "the checkpoint of step 4 is skipped" in caplog.text
     # the run comes to step 4 once more, and must be able to save it
     save(tmp_path, {4: None})
@@ -210,7 +228,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(small_disk: Path) -> None:
     filler.unlink()
     restored = restore(run)
     assert restored.step == 1
-    assert_equal(restored.state, state(1.0))
+    assert_same_tree(restored.state, state(1.0))
     save(run, {2: None})
     assert restore(run).step == 2
 
@@ -225,7 +243,7 @@ def test_a_disk_that_says_it_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(checkpoints._manager, "save", full)
     with checkpoints, pytest.raises(CheckpointError, match="the disk is full"):
-        checkpoints.save(2, state(2.0), DataPosition(0, 0))
+        checkpoints.save(2, state(2.0), 0)
     assert restore(tmp_path).step == 1
 
 

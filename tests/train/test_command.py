@@ -162,9 +162,18 @@ def test_hosts_are_joined_by_hand(file: str, monkeypatch: pytest.MonkeyPatch) ->
     assert calls == [("10.0.0.1:8476", 4, 0)]
 
 
-def test_half_an_address_is_refused() -> None:
-    with pytest.raises(ConfigError, match="go together"):
-        join_other_hosts(Distribution(coordinator="10.0.0.1:8476"))
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (("10.0.0.1:8476",), "go together"),
+        (("localhost", 2, 0), "--coordinator is localhost; it should be an address and a port"),
+        (("localhost:8476", 2, 2), "--process-id is 2 of 2 processes; they are counted from 0"),
+        (("localhost:8476", 2, -1), "--process-id is -1 of 2"),
+    ],
+)
+def test_addresses_that_cannot_be_are_refused(given: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        join_other_hosts(Distribution(*given))
 
 
 @pytest.mark.parametrize(

@@ -1,15 +1,17 @@
 """Logs: each step exactly once over restarts, bytes of an uninterrupted run, speed, operations."""
 
-import json
 import struct
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tensorboardX.proto import event_pb2
 
+from tests.train.tiny import records
 from zoe_jax.train.flops import PEAK_FLOPS, count_flops, peak_flops
 from zoe_jax.train.logs import LogError, RunLog, SpeedMeter, keep_until
 
@@ -21,10 +23,6 @@ def write_steps(run: Path, first: int, last: int, done: int) -> None:
             if step % 2 == 0:
                 logs.validation(step, {"abs_rel": 1 / step})
             logs.flush()
-
-
-def records(file: Path) -> list[dict[str, object]]:
-    return [json.loads(line) for line in file.read_text().splitlines()]
 
 
 def test_a_restart_leaves_the_bytes_of_an_uninterrupted_run(tmp_path: Path) -> None:
@@ -80,6 +78,34 @@ def test_tensorboard_gets_scalars_and_pictures(tmp_path: Path) -> None:
         assert tag in content
     # the value itself, as the record format stores it: field 2, a little-endian float
     assert b"\x15" + struct.pack("<f", 2.5) in content
+
+
+def events(file: Path) -> Iterator[event_pb2.Event]:
+    """Of a TensorBoard file, whose records stand between a length with its checksum and a checksum."""
+    content = file.read_bytes()
+    while content:
+        (length,) = struct.unpack("<Q", content[:8])
+        yield event_pb2.Event.FromString(content[12 : 12 + length])
+        content = content[16 + length :]
+
+
+@pytest.mark.parametrize("done", [0, 2])
+def test_tensorboard_forgets_the_steps_of_an_attempt_that_was_killed(tmp_path: Path, done: int) -> None:
+    write_steps(tmp_path, 1, 4, 0)
+    (before,) = (tmp_path / "tensorboard").iterdir()
+    before.rename(before.with_name("events.out.tfevents.0"))  # files are named by the second
+    write_steps(tmp_path, done + 1, 3, done)
+    (file,) = (path for path in (tmp_path / "tensorboard").iterdir() if not path.name.endswith(".0"))
+    begun = [event.step for event in events(file) if event.session_log.status == event_pb2.SessionLog.START]
+    assert begun == [done + 1]
+
+
+def test_a_validation_that_does_not_count_is_taken_out(tmp_path: Path) -> None:
+    write_steps(tmp_path, 1, 4, 0)
+    with RunLog(tmp_path, 4, 100, validated=False, progress=False):
+        pass
+    assert [record["step"] for record in records(tmp_path / "validation.jsonl")] == [2]
+    assert [record["step"] for record in records(tmp_path / "metrics.jsonl")] == [1, 2, 3, 4]
 
 
 def test_only_one_host_writes(tmp_path: Path) -> None:

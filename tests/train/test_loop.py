@@ -4,6 +4,7 @@ import functools
 import itertools
 import json
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from dataclasses import replace
@@ -17,13 +18,16 @@ import pytest
 
 import zoe_jax
 from tests.input import tiny_data
+from tests.input.in_memory_source import InMemorySource
+from tests.same import assert_same_tree
 from tests.train import tiny
+from tests.train.tiny import records
 from zoe_jax.cli import ExportParams
 from zoe_jax.config import ConfigError
 from zoe_jax.convert.checkpoint import read_checkpoint
 from zoe_jax.convert.errors import CheckpointError
+from zoe_jax.convert.orbax_folder import choose_step
 from zoe_jax.input.config import AugmentConfig, DataConfig, DatasetConfig
-from zoe_jax.input.in_memory import InMemorySource
 from zoe_jax.input.pipeline import Pipeline
 from zoe_jax.input.placement import put
 from zoe_jax.input.source import HostBatch, RunData
@@ -109,17 +113,8 @@ def run_through(run: Path, experiment: Experiment = EXPERIMENT, source: InMemory
     return train(experiment, run, data(source), progress=False)
 
 
-def records(file: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in file.read_text().splitlines()]
-
-
 def checkpoints(run: Path) -> list[str]:
     return sorted(path.name for path in (run / "checkpoints").iterdir())
-
-
-def assert_equal(a: Any, b: Any) -> None:
-    assert jax.tree.structure(a) == jax.tree.structure(b)
-    jax.tree.map(np.testing.assert_array_equal, a, b)
 
 
 @pytest.fixture(scope="module")
@@ -168,7 +163,7 @@ def test_a_broken_run_goes_on_bit_for_bit(whole: tuple[Path, Finished], tmp_path
     with pytest.raises(PowerCutError):
         run_through(tmp_path / "run", source=Interrupting(*parts(), step=step, interrupt=cut_power))
     resumed = run_through(tmp_path / "run")
-    assert_equal(resumed.state, finished.state)
+    assert_same_tree(resumed.state, finished.state)
     for name in ("metrics.jsonl", "validation.jsonl"):
         assert (tmp_path / "run" / name).read_bytes() == (run / name).read_bytes()
     assert checkpoints(tmp_path / "run") == checkpoints(run)
@@ -178,7 +173,7 @@ def test_a_run_from_disk_goes_on_bit_for_bit_with_other_workers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tiny_data.prepare(tmp_path, "png", "roads")
-    augment = AugmentConfig(max_rotation_degrees=5.0, flip_probability=0.5)
+    augment = AugmentConfig(max_rotation_degrees=5.0, flip_probability=0.5, colour_probability=0.5)
     sets = [DatasetConfig(f"zoe_tiny/{name}", size=(32, 32), augment=augment) for name in ("png", "roads")]
     validation = DatasetConfig("zoe_tiny/roads", "validation", size=(32, 32))
     experiment = replace(
@@ -195,7 +190,7 @@ def test_a_run_from_disk_goes_on_bit_for_bit_with_other_workers(
     other_workers = replace(experiment, data=replace(experiment.data, workers=1))
     resumed = train(other_workers, tmp_path / "run", progress=False)
 
-    assert_equal(resumed.state, whole.state)
+    assert_same_tree(resumed.state, whole.state)
     for name in ("metrics.jsonl", "validation.jsonl"):
         assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     assert len({record["loss"] for record in records(tmp_path / "whole" / "metrics.jsonl")}) == 12
@@ -215,16 +210,11 @@ def test_a_finished_run_is_left_alone(whole: tuple[Path, Finished]) -> None:
     before = (run / "metrics.jsonl").read_bytes()
     again = run_through(run)
     assert again.step == 12
-    assert_equal(again.state, finished.state)
+    assert_same_tree(again.state, finished.state)
     assert (run / "metrics.jsonl").read_bytes() == before
 
 
-@pytest.mark.parametrize("step", [3, 6])
-def test_a_signal_stops_after_the_step_and_the_run_goes_on(
-    whole: tuple[Path, Finished], tmp_path: Path, step: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run, finished = whole
-
+def run_until_sigterm(run: Path, step: int) -> Finished:
     class Signalling(RunLog):
         def step(self, number: int, values: Any) -> None:
             super().step(number, values)
@@ -232,18 +222,65 @@ def test_a_signal_stops_after_the_step_and_the_run_goes_on(
                 os.kill(os.getpid(), signal.SIGTERM)
 
     default = signal.getsignal(signal.SIGTERM)
-    with monkeypatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "RunLog", Signalling)
-        stopped = run_through(tmp_path / "run")
-    assert (stopped.stopped_by, stopped.step) == (signal.SIGTERM, step)
+        stopped = run_through(run)
     assert signal.getsignal(signal.SIGTERM) is default
+    return stopped
+
+
+@pytest.mark.parametrize("step", [3, 6])
+def test_a_signal_stops_after_the_step_and_the_run_goes_on(
+    whole: tuple[Path, Finished], tmp_path: Path, step: int
+) -> None:
+    run, finished = whole
+    stopped = run_until_sigterm(tmp_path / "run", step)
+    assert (stopped.stopped_by, stopped.step) == (signal.SIGTERM, step)
     assert checkpoints(tmp_path / "run") == [str(step)]
     # no time for the validation that was due after step 6: it is made up for
     assert records(tmp_path / "run" / "validation.jsonl") == []
     resumed = run_through(tmp_path / "run")
-    assert_equal(resumed.state, finished.state)
+    assert_same_tree(resumed.state, finished.state)
     for name in ("metrics.jsonl", "validation.jsonl"):
         assert (tmp_path / "run" / name).read_bytes() == (run / name).read_bytes()
+
+
+def test_a_validation_that_a_signal_prevented_is_made_up_for_once(
+    whole: tuple[Path, Finished], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    run_until_sigterm(run, 6)
+    with pytest.raises(PowerCutError):
+        run_through(run, source=Interrupting(*parts(), step=7, interrupt=cut_power))
+    assert [record["step"] for record in records(run / "validation.jsonl")] == [6]
+    stopped = run_until_sigterm(run, 12)
+    assert (stopped.stopped_by, stopped.step) == (signal.SIGTERM, 12)
+    assert [record["step"] for record in records(run / "validation.jsonl")] == [6]
+
+    assert run_through(run).stopped_by is None
+    monkeypatch.setattr(RunLog, "validation", None)  # not called any more
+    run_through(run)
+    assert (run / "validation.jsonl").read_bytes() == (whole[0] / "validation.jsonl").read_bytes()
+    assert choose_step(run) == choose_step(whole[0])
+
+
+def test_a_batch_of_another_size_begins_where_one_of_this_size_would(
+    whole: tuple[Path, Finished], tmp_path: Path
+) -> None:
+    asked = []
+
+    class Asked(InMemorySource):
+        def training_batches(self, position: int, batch_size: int, rows: Any) -> Iterator[HostBatch]:
+            asked.append((position, batch_size))
+            cut_power()
+            yield from ()
+
+    run = shutil.copytree(whole[0], tmp_path / "run")
+    for batch_size in (8, 10):
+        longer = replace(EXPERIMENT, batch_size=batch_size, steps=20)
+        with pytest.raises(PowerCutError):
+            train(longer, run, data(Asked(*parts())), allow_config_change=True, progress=False)
+    assert asked == [(12 * 8, 8), (10 * 10, 10)]
 
 
 def test_another_configuration_is_refused_unless_told(whole: tuple[Path, Finished], tmp_path: Path) -> None:
@@ -305,11 +342,11 @@ def test_a_run_is_a_checkpoint(whole: tuple[Path, Finished], tmp_path: Path) -> 
     run, finished = whole
     model = zoe_jax.load(run, step=12)
     assert model.config == tiny.MODEL_NK
-    assert_equal(model.params, finished.state.params)
-    assert_equal(read_run(run, "ema", 12).params, finished.state.ema)
-    assert ExportParams(run, tmp_path / "average", item="ema", step=12).run() == 0
+    assert_same_tree(model.params, finished.state.ema)  # what validation measured
+    assert_same_tree(read_run(run, "params", 12).params, finished.state.params)
+    assert ExportParams(run, tmp_path / "average", step=12).run() == 0
     exported = read_checkpoint(tmp_path / "average")
-    assert_equal(exported.params, finished.state.ema)
+    assert_same_tree(exported.params, finished.state.ema)
     size = {folder: sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()) for folder in (tmp_path, run)}
     assert size[tmp_path] < size[run] / 2
     with pytest.raises(CheckpointError, match="has no checkpoint of step 5"):
@@ -318,13 +355,13 @@ def test_a_run_is_a_checkpoint(whole: tuple[Path, Finished], tmp_path: Path) -> 
 
 def test_an_export_for_the_original(whole: tuple[Path, Finished], tmp_path: Path) -> None:
     run, finished = whole
-    assert ExportParams(run, tmp_path / "model.pt", step=12).run() == 0
+    assert ExportParams(run, tmp_path / "model.pt", item="params", step=12).run() == 0
     from zoe_jax.convert.checkpoint import read_tensor_file
     from zoe_jax.convert.families.official import OFFICIAL
     from zoe_jax.convert.tensors import to_params
 
     params, _ = to_params(read_tensor_file(tmp_path / "model.pt").tensors, OFFICIAL, tiny.MODEL_NK, "model.pt")
-    assert_equal(params, jax.tree.map(jnp.asarray, finished.state.params))
+    assert_same_tree(params, jax.tree.map(jnp.asarray, finished.state.params))
 
 
 def equal_parts(a: Any, b: Any) -> set[str]:
@@ -336,38 +373,11 @@ def equal_parts(a: Any, b: Any) -> set[str]:
     }
 
 
-@pytest.mark.parametrize(
-    ("part", "same"),
-    [
-        ("encoder", {"encoder"}),
-        ("relative", {"encoder", "decoder"}),
-        ("model", {"encoder", "decoder", "bottleneck", "metric_head", "router"}),
-    ],
-)
-def test_what_each_part_takes(whole: tuple[Path, Finished], part: str, same: set[str]) -> None:
-    checkpoint = read_checkpoint(whole[0])
-    ours = jax.tree.map(lambda leaf: leaf + 1, checkpoint.params)
-    params = initial.take_part(ours, checkpoint, replace(EXPERIMENT, init="run", init_part=part))
-    assert equal_parts(params, checkpoint.params) == same
-    assert equal_parts(params, ours) == set(ours) - same
-
-
 def test_a_run_begins_with_part_of_another(whole: tuple[Path, Finished]) -> None:
     run, _ = whole
     begun = replace(EXPERIMENT, init=str(run), init_part="encoder")
     shardings = make_shardings(begun.sharding, make_mesh(begun.sharding), loop.state_shapes(EXPERIMENT))
     state = initial.initial_state(begun, jax.random.key(77), shardings)
     assert equal_parts(state.params, read_checkpoint(run).params) == {"encoder"}
-    assert_equal(state.ema, state.params)
+    assert_same_tree(state.ema, state.params)
     assert not any(np.any(moment) for moment in jax.tree.leaves(state.opt_state))
-
-
-def test_a_start_that_does_not_fit_is_refused(whole: tuple[Path, Finished]) -> None:
-    checkpoint = read_checkpoint(whole[0])
-    experiment = replace(EXPERIMENT, init="run")
-    ours = {**checkpoint.params, "encoder": {**checkpoint.params["encoder"], "cls_token": jnp.zeros(3)}}
-    with pytest.raises(ConfigError, match=r"run: encoder/cls_token has shape .* where this model has \(3,\)"):
-        initial.take_part(ours, checkpoint, experiment)
-    ours = {**checkpoint.params, "second_head": {"kernel": jnp.zeros(3)}}
-    with pytest.raises(ConfigError, match="run has no parameter second_head/kernel, which init_part 'model' needs"):
-        initial.take_part(ours, checkpoint, experiment)

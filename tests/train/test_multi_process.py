@@ -2,26 +2,19 @@
 
 import functools
 import math
-import os
 import re
-import socket
-import subprocess
-import sys
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 
+from tests.processes import run_processes
 from tests.train.run_steps import HEIGHT, STEPS, WIDTH, model_config
 from zoe_jax.models.zoedepth import init
 from zoe_jax_experiments.benchmarks.collectives import Collective, collectives
 
 pytestmark = pytest.mark.slow
-
-PATIENCE = "--xla_cpu_collective_call_terminate_timeout_seconds=600"
-"""Eight devices on two busy cores may wait for each other longer than XLA's 40 s."""
 
 Run = Mapping[str, np.ndarray]
 
@@ -34,33 +27,13 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Run]:
     def start(devices: int = 1, fsdp: int = 1, processes: int = 1) -> Run:
         key = (devices, fsdp, processes)
         if key not in finished:
-            finished[key] = _run(tmp_path_factory.mktemp("run"), *key)
+            file = tmp_path_factory.mktemp("run") / "result.npz"
+            run_processes("tests.train.run_steps", file, "--fsdp", fsdp, devices=devices, processes=processes)
+            with np.load(file) as result:
+                finished[key] = dict(result)
         return finished[key]
 
     return start
-
-
-def _run(folder: Path, devices: int, fsdp: int, processes: int) -> Run:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "tests.train.run_steps"]
-    options = ["--devices", devices // processes, "--fsdp", fsdp, "--processes", processes, "--port", port]
-    started = [
-        subprocess.Popen(
-            [*command, folder / f"{i}.npz", *map(str, options), "--process", str(i)],
-            cwd=Path(__file__).parents[2],
-            env=os.environ | {"XLA_FLAGS": PATIENCE},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for i in range(processes)
-    ]
-    for process in started:
-        _, errors = process.communicate(timeout=900)
-        assert process.returncode == 0, errors[-4000:]
-    with np.load(folder / "0.npz") as result:
-        return dict(result)
 
 
 @pytest.mark.parametrize(

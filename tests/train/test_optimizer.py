@@ -241,20 +241,17 @@ def test_what_takes_no_part_keeps_value_moments_and_count():
     assert after.counts["encoder"]["bias"] == 2
 
 
-def test_without_skipping_a_zero_gradient_still_decays():
-    rules = ParticipationRules(routed=("heads/.*",), never=("encoder/bias",))
-    optimizer = make_optimizer(OptimizerConfig(learning_rate=0.1, skip_untouched=False), 10, rules)
+def test_a_zero_gradient_still_decays_what_takes_part():
+    optimizer = make_optimizer(OptimizerConfig(learning_rate=0.1), 10)
     params = random_tree(0)
-    takes_part = participation(params, rules, jnp.array([False, True]))
     zeros = jax.tree.map(jnp.zeros_like, params)
-    updates, state = optimizer.update(zeros, optimizer.init(params), params, participates=takes_part)
+    updates, state = optimizer.update(zeros, optimizer.init(params), params)
     assert largest_difference(updates, jax.tree.map(lambda p: -0.1 * 0.01 * p, params)) < 1e-8
     assert all(count == 1 and count.shape == () for count in jax.tree.leaves(state.counts))
 
 
 def test_frozen_parameters_have_no_state_and_no_part_in_the_norm():
-    config = OptimizerConfig(learning_rate=0.1, freeze=("encoder/.*",))
-    optimizer = make_optimizer(config, 10)
+    optimizer = make_optimizer(OptimizerConfig(learning_rate=0.1), 10, ParticipationRules(never=("encoder/.*",)))
     params = random_tree(0)
     huge = random_tree(1) | {"encoder": jax.tree.map(lambda p: p * jnp.inf, params["encoder"])}
     updates, state = optimizer.update(huge, optimizer.init(params), params)
@@ -329,8 +326,8 @@ def test_it_compiles_once_updates_in_place_and_needs_no_memory_beside():
 
 
 def test_the_state_shards_like_the_parameters_and_counts_stay_whole():
-    rules = ParticipationRules(routed=("heads/.*",))
-    optimizer = make_optimizer(OptimizerConfig(freeze=("encoder/bias",)), 10, rules)
+    rules = ParticipationRules(routed=("heads/.*",), never=("encoder/bias",))
+    optimizer = make_optimizer(OptimizerConfig(), 10, rules)
     state = jax.eval_shape(optimizer.init, random_tree(0))
     shardings = {"encoder": {"kernel": "rows", "bias": "columns"}, "heads": {"kernel": "fsdp", "bias": "whole"}}
     spread = state_of(shardings, state, "replicated")

@@ -1,12 +1,12 @@
 """Runs in processes of their own that are killed, told to stop, or moved to other devices."""
 
+import contextlib
 import json
 import multiprocessing
 import os
 import random
 import shutil
 import signal
-import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,13 +16,15 @@ import jax
 import numpy as np
 import pytest
 
+from tests.processes import free_port
 from tests.train import tiny
 from zoe_jax.convert.orbax_folder import read_params
 from zoe_jax.train.experiment import Experiment
 from zoe_jax.train.sharding import ShardingConfig
 
-DEADLINE_S = 300
+DEADLINE_S = 900
 DOMAINS = ("nyu", "kitti")
+HALF_SAVED = "checkpoints/*.orbax-checkpoint-tmp"
 
 
 @pytest.fixture(scope="session")
@@ -82,8 +84,24 @@ def wait_for(condition: Callable[[], bool], child: Any) -> bool:
 
 
 def half_saved(run: Path) -> set[int]:
-    """The checkpoints that lie half written, each by a number of its own."""
-    return {folder.stat().st_ino for folder in run.glob("checkpoints/*.orbax-checkpoint-tmp")}
+    """The checkpoints that lie half written, each by the number of its folder."""
+    numbers = set()
+    for folder in run.glob(HALF_SAVED):
+        with contextlib.suppress(FileNotFoundError):  # finished meanwhile
+            numbers.add(folder.stat().st_ino)
+    return numbers
+
+
+@contextlib.contextmanager
+def torn(run: Path) -> Iterator[set[int]]:
+    """Those that an earlier process left. They are held open, so that no other folder gets the number of one."""
+    with contextlib.ExitStack() as on_exit:
+        numbers = set()
+        for folder in run.glob(HALF_SAVED):
+            descriptor = os.open(folder, os.O_RDONLY)
+            on_exit.callback(os.close, descriptor)
+            numbers.add(os.fstat(descriptor).st_ino)
+        yield numbers
 
 
 def assert_same_run(run: Path, whole: Path, experiment: Experiment) -> None:
@@ -103,21 +121,21 @@ def kill_and_resume(start: Callable[..., Any], folder: Path, experiment: Experim
     moments = random.Random(seed)
     hits = in_a_save = 0
     while hits < kills:
-        child = start(experiment, run)
-        before, torn = lines(run), half_saved(run)
-        if hits % 2:
-            reached = wait_for(lambda torn=torn: bool(half_saved(run) - torn), child)
-            time.sleep(moments.uniform(0, 0.05))
-        else:
-            further = moments.randint(0, 3)
-            wait_for(lambda more=before + further: lines(run) >= more or lines(run) == steps, child)
-            # anywhere in the start, in a step, or in a save
-            time.sleep(moments.choice([moments.uniform(0, 0.02), moments.uniform(0, 1.0)]))
-            reached = True
-        saving = bool(half_saved(run) - torn)
-        alive = child.is_alive()
-        os.kill(child.pid, signal.SIGKILL)
-        child.join()
+        with torn(run) as earlier:
+            child = start(experiment, run)
+            if hits % 2:
+                reached = wait_for(lambda earlier=earlier: bool(half_saved(run) - earlier), child)
+                # the first at once, so that one is sure to hit
+                time.sleep(0 if hits == 1 else moments.uniform(0, 0.05))
+            else:
+                wanted = min(lines(run) + moments.randint(0, 3), steps)
+                reached = wait_for(lambda wanted=wanted: lines(run) >= wanted, child)
+                # anywhere in the start, in a step, or in a save
+                time.sleep(moments.choice([moments.uniform(0, 0.02), moments.uniform(0, 1.0)]))
+            alive = child.is_alive()
+            os.kill(child.pid, signal.SIGKILL)
+            child.join()
+            saving = bool(half_saved(run) - earlier)
         if not (reached and alive):
             # it was done before the moment came: begin a new one, so that all kills take place
             assert_same_run(run, whole, experiment)
@@ -166,13 +184,26 @@ def test_a_run_goes_on_on_other_devices(start: Callable[..., Any], tmp_path: Pat
 
 
 @pytest.mark.slow
+def test_two_processes_begin_with_the_encoder_of_a_run(start: Callable[..., Any], tmp_path: Path) -> None:
+    before, run = tmp_path / "before", tmp_path / "run"
+    experiment = tiny.experiment(**tiny.write_data(tmp_path), steps=1)
+    finish(start(experiment, before), before)
+    frozen = tiny.replace(experiment.optimizer, freeze=("encoder/.*",))
+    begun = tiny.replace(experiment, init=str(before), init_part="encoder", optimizer=frozen)
+    begun = tiny.replace(begun, sharding=ShardingConfig(fsdp=4))  # each matrix lies on both hosts
+    address = f"localhost:{free_port()}"
+    for child in [start(begun, run, 2, (address, 2, i)) for i in range(2)]:
+        finish(child, run)
+    ours, theirs = (read_params(folder, begun.model, 1, "ema")["encoder"] for folder in (run, before))
+    jax.tree.map(np.testing.assert_array_equal, ours, theirs)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("told", [[0], [1], [0, 1]])
 def test_two_processes_stop_at_one_step(start: Callable[..., Any], tmp_path: Path, told: list[int]) -> None:
     experiment = tiny.experiment_nk(**tiny.write_data(tmp_path, DOMAINS), steps=100_000, checkpoint_every=100_000)
     run = tmp_path / "run"
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        address = f"localhost:{free.getsockname()[1]}"
+    address = f"localhost:{free_port()}"
     children = [start(experiment, run, 2, (address, 2, i)) for i in range(2)]
     assert wait_for(lambda: lines(run) >= 5, children[0])
     for i in told:

@@ -49,6 +49,12 @@ def test_the_default_rules_fit_every_model_and_never_split_layers_or_domains(nam
         assert not ("stage_" in path and spec and spec[0]), path
 
 
+@pytest.mark.parametrize("mesh", [{"fsdp": 0}, {"fsdp": -1}, {"data": 0}, {"data": -2}])
+def test_a_mesh_without_devices_is_refused(mesh: dict[str, int]) -> None:
+    with pytest.raises(ConfigError, match="they must be at least 1, or -1 for data"):
+        ShardingConfig(**mesh)
+
+
 def test_an_axis_that_does_not_divide_is_repeated() -> None:
     found = specs(ShardingConfig(fsdp=4), shapes("zoed_n"))
     assert found["decoder/head/conv3/kernel"] == PartitionSpec()

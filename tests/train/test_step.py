@@ -1,6 +1,6 @@
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.train import tiny
 from tests.train.tiny import MODEL_NK
 from zoe_jax.config import ConfigError, ZoeDepthConfig, override, preset
 from zoe_jax.evaluate.metrics import mean_over_images
@@ -18,29 +19,14 @@ from zoe_jax.train.optimizer import OptimizerConfig
 from zoe_jax.train.state import TrainState, init_state
 from zoe_jax.train.step import StepReport, TrainStep, ValidationConfig, make_eval_step, make_train_step
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 NYU, KITTI = 0, 1
 BATCH_SIZE = 4
 
 
-@pytest.fixture(autouse=True, scope="module")
-def quick_compilation() -> Iterator[None]:
-    """Compiling is nearly all of the time here."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 def batch(step: int) -> Batch:
-    """Both domains, masks of very different sizes, and a row of padding."""
-    rng = np.random.default_rng(step)
-    shape = (BATCH_SIZE, *MODEL_NK.network_size)
-    return {
-        "image": rng.random((*shape, 3), np.float32),
-        "depth_m": rng.uniform(0.5, 9.0, shape).astype(np.float32),
-        "valid_mask": rng.random(shape) < rng.random((BATCH_SIZE, 1, 1)),
-        "domain": np.array([NYU, KITTI, KITTI, NYU], np.int32),
-        "example_mask": np.array([True, True, True, False]),
-    }
+    return tiny.batch(step, [NYU, KITTI, KITTI, NYU])
 
 
 @pytest.fixture(scope="module")
@@ -213,6 +199,11 @@ def test_images_come_to_the_network_size_and_range() -> None:
 def test_a_negative_weight_is_refused(field: str) -> None:
     with pytest.raises(ConfigError, match=f"{field} is -1"):
         dataclasses.replace(ObjectiveConfig(), **{field: -1.0})
+
+
+def test_a_validation_without_a_range_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"depth range 8\.0\.\.8\.0 m of validation is empty"):
+        ValidationConfig(min_depth_m=8.0, max_depth_m=8.0)
 
 
 def test_an_objective_needs_what_it_trains() -> None:

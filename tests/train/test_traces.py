@@ -3,7 +3,7 @@
 import functools
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -80,14 +80,6 @@ def replayed(name: str, dtype: str, steps: int) -> Trace:
     return Trace(config, stored, states, reports, unused)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def quick_compilation() -> Iterator[None]:
-    """Compiling is nearly all of the time here, and optimised code is not more exact."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 @pytest.fixture(
     params=[
         ("N_official_lr", 10),
@@ -97,10 +89,10 @@ def quick_compilation() -> Iterator[None]:
     ids=["N", "NK", "NK_switching"],
     scope="module",
 )
-def trace(request: pytest.FixtureRequest, quick_compilation: None) -> Iterator[Trace]:
+def trace(request: pytest.FixtureRequest, quick_compilation: None) -> Trace:
     """A run in float64."""
     with jax.enable_x64(True):
-        yield replayed(request.param[0], "float64", request.param[1])
+        return replayed(request.param[0], "float64", request.param[1])
 
 
 def test_every_loss_and_gradient_norm_in_float64(trace: Trace) -> None:
@@ -145,6 +137,7 @@ def test_step_counts_of_parameters_that_stayed_out_of_some_steps(trace: Trace) -
     assert below == trace.stored["adam_step_count_below_total"]
 
 
+@pytest.mark.usefixtures("x64")
 def test_depth_after_training(trace: Trace) -> None:
     first = trace.stored["rows"][0]["batch"]
     config = override(trace.config, {"routing": "batch"}) if trace.config.router else trace.config
@@ -157,6 +150,7 @@ def test_depth_after_training(trace: Trace) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("quick_compilation")
 @pytest.mark.parametrize(
     ("name", "steps"), [("N_official_lr", 10), ("NK_official_lr", 10), ("NK_switching_lr1e-3_24steps", 4)]
 )

@@ -1,16 +1,19 @@
 """A run small enough to be begun, killed and resumed many times: its model, its data, and what child processes do."""
 
 import contextlib
+import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tests.processes import PATIENCE
 from zoe_jax.config import BeitConfig, DptConfig, MetricHeadConfig, RouterConfig, ZoeDepthConfig
+from zoe_jax.input.source import Batch
 from zoe_jax.train.experiment import Experiment
 from zoe_jax.train.objective import ObjectiveConfig
 from zoe_jax.train.optimizer import OptimizerConfig
@@ -85,6 +88,24 @@ def write_data(folder: Path, domains: tuple[str, ...] = ()) -> dict[str, Any]:
     return {"data": DataConfig(**files)}
 
 
+def batch(step: int, domain: Sequence[int]) -> Batch:
+    """An image of each domain, masks of very different sizes; the last row is padding."""
+    rng = np.random.default_rng(step)
+    shape = (len(domain), *MODEL_NK.network_size)
+    return {
+        "image": rng.random((*shape, 3), np.float32),
+        "depth_m": rng.uniform(0.5, 9.0, shape).astype(np.float32),
+        "valid_mask": rng.random(shape) < rng.random((len(domain), 1, 1)),
+        "domain": np.array(domain, np.int32),
+        "example_mask": np.arange(len(domain)) < len(domain) - 1,
+    }
+
+
+def records(log: Path) -> list[dict[str, Any]]:
+    """The lines of a run's log."""
+    return [json.loads(line) for line in log.read_text().splitlines()]
+
+
 def cheap_init(config: ZoeDepthConfig, rng: Any) -> dict[str, Any]:
     """In the place of `init`, whose random numbers take longer to compile than the training step of this model."""
     import jax
@@ -134,7 +155,8 @@ def use_devices(devices: int, cache: Path) -> None:
     import jax
 
     # the tests are about what happens between steps: these must compile soon, not run fast
-    os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+    quick = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+    os.environ["XLA_FLAGS"] = f"{quick} {PATIENCE}"
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_num_cpu_devices", devices)
     jax.config.update("jax_compilation_cache_dir", str(cache))

@@ -14,6 +14,7 @@ from zoe_jax.input.augment import Sample, augment
 from zoe_jax.input.colour import to_float
 from zoe_jax.input.config import AugmentConfig, DatasetConfig
 from zoe_jax.input.reader import Reader, Record
+from zoe_jax.input.records import valid_depth
 from zoe_jax.input.source import Batch, DataError, HostBatch
 
 
@@ -77,9 +78,7 @@ class Part:
         """
         record = self.reader[index]
         domain = self._domain(record)
-        low, high = self.ranges_m[domain]
-        # in the depth's own type: 0.001 as float32 is not above the limit 0.001
-        valid = (record.depth_m > low) & (record.depth_m < high)
+        valid = valid_depth(record.depth_m, *self.ranges_m[domain])
         if record.valid_mask is not None:
             valid &= record.valid_mask
         sample = Sample(record.image, np.where(valid, record.depth_m, np.float32(0)), valid)

@@ -12,7 +12,7 @@ from jaxtyping import Float32, UInt8
 from zoe_jax.input.geometry import Sample
 from zoe_jax.input.source import DataError
 
-WHITE, BLACK = 255, 0
+WHITE = 255
 NEVER_KEPT_PX = 5
 """So many pixels at each side are taken for border without looking."""
 WIDEST_PX = 20

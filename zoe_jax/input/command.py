@@ -5,24 +5,23 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import tyro
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from tyro.conf import OmitArgPrefixes
 
 from zoe_jax.input.prepare import (
-    Item,
     Preparation,
     PreparationError,
     default_data_dir,
     find_preparation,
     preparation_names,
 )
+from zoe_jax.input.progress import progress_bar
+from zoe_jax.whole_file import write_whole
 
 log = logging.getLogger(__name__)
 
@@ -70,10 +69,7 @@ class Prepare:
         summary = self.preparation.prepare(self.options.data_set, data_dir, options.jobs, progress_bar)
         sys.stdout.write(f"{summary}\n")
         if options.report is not None:
-            try:
-                options.report.write_text(json.dumps(summary.to_json(), indent=1) + "\n", encoding="utf-8")
-            except OSError as error:
-                raise PreparationError(f"the report cannot be written to {options.report}: {error}") from error
+            write_whole(options.report, json.dumps(summary.to_json(), indent=1) + "\n")
         return 0
 
 
@@ -119,19 +115,3 @@ def _documented(description: str) -> Callable[[], None]:
 
     command.__doc__ = description
     return command
-
-
-def progress_bar(items: Iterable[Item], task: str, total: int | None = None) -> Iterator[Item]:
-    """A bar on standard error, for as long as the items last; nothing where that is no terminal."""
-    if total is None:
-        total = len(items) if hasattr(items, "__len__") else None  # pyright: ignore[reportArgumentType]
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        yield from progress.track(items, total=total, description=task)

@@ -77,8 +77,11 @@ class DatasetConfig:
 
     def __post_init__(self) -> None:
         """Raises ConfigError where a value is out of range."""
-        if not self.weight > 0:
-            raise ConfigError(f"weight of data set {self.name!r} is {self.weight}; it must be positive")
+        if not 0 < self.weight < float("inf"):
+            raise ConfigError(f"weight of data set {self.name!r} is {self.weight}; it must be positive and finite")
+        low, high = self.min_depth_m, self.max_depth_m
+        if low is not None and high is not None and not low < high:
+            raise ConfigError(f"depth range {low}..{high} m of data set {self.name!r} is empty; min must be below max")
         if self.size is not None and min(self.size) < 1:
             raise ConfigError(f"size of data set {self.name!r} is {self.size}; it should be a height and a width")
 

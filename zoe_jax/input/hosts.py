@@ -1,6 +1,7 @@
 """The processes of one job on several hosts: how they find each other."""
 
 import logging
+import re
 from dataclasses import dataclass
 
 import jax
@@ -26,13 +27,10 @@ def join_other_hosts(options: Distribution) -> None:
     """Connects the processes of a job, by hand or as the cluster's environment says; does nothing where there is none.
 
     Raises:
-        ConfigError: the addresses given by hand are incomplete.
+        ConfigError: what is given by hand is incomplete or cannot be.
     """
-    given = (options.coordinator, options.num_processes, options.process_id)
-    if any(value is not None for value in given):
-        if None in given:
-            raise ConfigError("--coordinator, --num-processes and --process-id go together: give all three, or none")
-        jax.distributed.initialize(options.coordinator, options.num_processes, options.process_id)
+    if options != Distribution():
+        jax.distributed.initialize(*_checked(options))
         return
     try:
         jax.distributed.initialize()
@@ -43,3 +41,14 @@ def join_other_hosts(options: Distribution) -> None:
     except RuntimeError as error:
         # too late, as in a notebook; the command itself touches no device before
         log.warning("this process works alone: %s", str(error).splitlines()[0])
+
+
+def _checked(options: Distribution) -> tuple[str, int, int]:
+    coordinator, processes, process = options.coordinator, options.num_processes, options.process_id
+    if coordinator is None or processes is None or process is None:
+        raise ConfigError("--coordinator, --num-processes and --process-id go together: give all three, or none")
+    if not re.fullmatch(r".+:\d+", coordinator):
+        raise ConfigError(f"--coordinator is {coordinator}; it should be an address and a port, as in 10.0.0.1:8476")
+    if not 0 <= process < processes:
+        raise ConfigError(f"--process-id is {process} of {processes} processes; they are counted from 0")
+    return coordinator, processes, process

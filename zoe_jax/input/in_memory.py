@@ -13,11 +13,6 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from zoe_jax.config import ZoeDepthConfig
-from zoe_jax.input.batches import Part
-from zoe_jax.input.config import DatasetConfig
-from zoe_jax.input.mixture import Mixing
-from zoe_jax.input.pipeline import Pipeline
 from zoe_jax.input.reader import Record
 from zoe_jax.input.source import DataError
 
@@ -85,29 +80,6 @@ class ArrayReader:
     def evaluation_order(self) -> Sequence[int]:
         """As they are."""
         return range(len(self))
-
-
-class InMemorySource(Pipeline):
-    """Arrays as a source of training data, without augmentation."""
-
-    def __init__(
-        self, parts: Sequence[Mapping[str, Any]], model: ZoeDepthConfig, seed: int = 0, mixing: Mixing = "shuffle"
-    ) -> None:
-        """A source over the examples of all parts.
-
-        Args:
-            parts: the arrays of each data set.
-            model: gives domains their index, and pixels their range of valid depth.
-            seed: of the order.
-            mixing: as `DataConfig.mixing`.
-
-        Raises:
-            DataError: an array is missing, or has another shape or type than it should.
-        """
-        names = [f"part {i}" for i in range(len(parts))]
-        readers = [ArrayReader(part, name, model.domains) for part, name in zip(parts, names, strict=True)]
-        of_model = [Part.of(name, reader, DatasetConfig(), model) for name, reader in zip(names, readers, strict=True)]
-        super().__init__(of_model, mixing=mixing, seed=seed, threads=0)
 
 
 def read_archive(path: Path) -> dict[str, np.ndarray]:

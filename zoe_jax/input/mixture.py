@@ -50,8 +50,8 @@ class Mixture:
         self._sizes = tuple(sizes)
         self._mixing = mixing if len(self._sizes) > 1 else "shuffle"
         self._seed = seed
-        # 0.1 is meant as a tenth, so that ten examples have exactly one
-        shares = [Fraction(weight).limit_denominator(10**6) for weight in weights or [1.0] * len(self._sizes)]
+        weights = weights or [1.0] * len(self._sizes)
+        shares = [_share(weight / max(weights)) for weight in weights]
         self._share_of_rest = [shares[i] / sum(shares[i:]) for i in range(len(shares))]
 
     def choose(self, place: int, batch_size: int) -> Choice:
@@ -96,6 +96,11 @@ class Mixture:
     def _order(self, part: int, size: int, passes: int) -> Int[np.ndarray, "n"]:
         """In which a pass goes through a data set."""
         return _random_order(size, self._seed, part, passes)
+
+
+def _share(weight: float) -> Fraction:
+    """0.1 is meant as a tenth, so that ten examples have exactly one; but less than a millionth is not nothing."""
+    return Fraction(weight).limit_denominator(10**6) or Fraction(weight)
 
 
 @functools.lru_cache(maxsize=64)  # some for each data set, since passes overlap

@@ -5,7 +5,10 @@ nothing of its state is saved: workers and hosts may be others than before.
 """
 
 import logging
+import multiprocessing
 import os
+import signal
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -166,8 +169,21 @@ def _cores() -> int:
 
 
 def _begin_worker(index: int, count: int) -> None:
-    """A process of its own for each core leaves none for OpenCV's threads."""
-    cv2.setNumThreads(1)
+    """Sets a worker up to leave the other cores alone, and to live exactly as long as it is needed."""
+    cv2.setNumThreads(1)  # a process of its own for each core leaves none for OpenCV's threads
+    # a terminal and a cluster signal the whole group, and the process that trains has a step to finish; it then ends
+    # its workers by other means
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """Where that process was killed, nobody else ends this one."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None  # for the type checker
+    parent.join()
+    os._exit(1)
 
 
 def _without_depth(batch: HostBatch) -> list[str]:

@@ -1,9 +1,9 @@
 """A finished split, read back: that every record can be read, and what is in it."""
 
+import functools
 import hashlib
 import io
 from collections import Counter
-from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
@@ -15,9 +15,6 @@ from zoe_jax.input.prepare import PreparationError, Progress
 from zoe_jax.input.records import DepthMetadata, depth_in_metres, valid_depth
 from zoe_jax.input.summary import DepthStatistics, SplitSummary
 
-RECORDS_AT_ONCE = 16
-"""Records that a thread reads before it reports."""
-
 
 def summarize_split(builder: tfds.core.DatasetBuilder, split: str, jobs: int, progress: Progress) -> SplitSummary:
     """Counts, sizes, depths and the checksum of a split; the same for any number of threads.
@@ -25,31 +22,24 @@ def summarize_split(builder: tfds.core.DatasetBuilder, split: str, jobs: int, pr
     Raises:
         PreparationError: a record cannot be read, or its parts differ in size.
     """
-    open_split: Any = builder.as_data_source
+    records = cast(Any, builder).as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
     metadata = DepthMetadata(**cast(dict[str, Any], builder.info.metadata))
     count = builder.info.splits[split].num_examples
-    ranges = [range(start, min(start + RECORDS_AT_ONCE, count)) for start in range(0, count, RECORDS_AT_ONCE)]
-
-    def read(indices: Iterable[int]) -> list[tuple[tuple[int, int], DepthStatistics, bytes]]:
-        # a data source a call: its readers are not for several threads
-        records = open_split(split, decoders={"image": tfds.decode.SkipDecoding()})
-        return [_read_record(records, index, metadata, split) for index in indices]
-
+    read = functools.partial(_read_record, records, metadata, split)
     sizes: Counter[tuple[int, int]] = Counter()
     depth = DepthStatistics()
     digests = []
     with ThreadPoolExecutor(jobs) as pool:
-        for results in progress(pool.map(read, ranges), f"checking {split}", len(ranges)):
-            for size, statistics, digest in results:
-                sizes[size] += 1
-                depth += statistics
-                digests.append(digest)
+        for size, statistics, digest in progress(pool.map(read, range(count)), f"checking {split}", count):
+            sizes[size] += 1
+            depth += statistics
+            digests.append(digest)
     # TFDS shuffles as it writes; sorted, the digests know nothing of it
     return SplitSummary(count, dict(sizes), depth, hashlib.sha256(b"".join(sorted(digests))).hexdigest())
 
 
 def _read_record(
-    records: Any, index: int, metadata: DepthMetadata, split: str
+    records: Any, metadata: DepthMetadata, split: str, index: int
 ) -> tuple[tuple[int, int], DepthStatistics, bytes]:
     try:
         record = records[index]
@@ -66,7 +56,7 @@ def _read_record(
                 f"its {what} {array.shape[0]}x{array.shape[1]}; they must be of one size"
             )
     depth_m = depth_in_metres(depth, metadata)
-    valid = valid_depth(depth_m, metadata)
+    valid = valid_depth(depth_m, metadata.min_depth_m, metadata.max_depth_m)
     if mask is not None:
         valid &= mask.reshape(height, width) != 0
     return (height, width), DepthStatistics.of(depth_m, valid), _digest(record)

@@ -5,6 +5,7 @@ import json
 import re
 import zlib
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -88,8 +89,15 @@ class PreparedReader:
 
     def _open(self) -> None:
         self._evaluation_order: Sequence[int] | None = None
+        self._headers: Sequence[Header | DataError] = ()
         place = f"{self._folder}, split {self.split!r}"
-        builder: Any = tfds.builder_from_directory(self._folder)
+        try:
+            builder: Any = tfds.builder_from_directory(self._folder)
+        # protobuf has errors of its own for what TFDS wrote
+        except Exception as error:
+            raise DataError(
+                f"{self._folder}: cannot be opened: {_first_line(error)}; prepare the data set anew"
+            ) from error
         try:
             self.metadata = DepthMetadata(**(builder.info.metadata or {}))
             skip: Any = tfds.decode.SkipDecoding
@@ -150,6 +158,23 @@ class PreparedReader:
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise self._damaged(f"record {index} ({name})", error) from error
 
+    def headers(self, threads: int) -> Sequence[Header | DataError]:
+        """Of all records, or why one cannot be read. The first time, all records are read for it, by so many threads.
+
+        Nothing is decoded.
+        """
+
+        def look(index: int) -> Header | DataError:
+            try:
+                return self.header(index)
+            except DataError as error:
+                return error
+
+        if not self._headers:
+            with ThreadPoolExecutor(threads) as pool:
+                self._headers = list(pool.map(look, range(len(self))))
+        return self._headers
+
     def _stored(self, index: int) -> dict[str, Any]:
         """A record as it is stored, images and depth still encoded."""
         try:
@@ -166,12 +191,13 @@ class PreparedReader:
 
     @property
     def checksum(self) -> str:
-        """SHA-256 of the split's records, as their preparation wrote it down; empty where it did not."""
+        """SHA-256 of the records of each split in use, as their preparation wrote it down; empty where it did not."""
         try:
-            summary = json.loads((self._folder / SUMMARY_FILE).read_text(encoding="utf-8"))["summary"]
-            return summary["splits"][self.split.partition("[")[0]]["checksum"]
+            splits = json.loads((self._folder / SUMMARY_FILE).read_text(encoding="utf-8"))["summary"]["splits"]
+            checksums = [splits[part.partition("[")[0].strip()]["checksum"] for part in self.split.split("+")]
         except (OSError, ValueError, KeyError, TypeError):
             return ""
+        return "+".join(checksums) if all(checksums) else ""
 
     @property
     def range_m(self) -> tuple[float, float]:

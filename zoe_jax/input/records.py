@@ -2,12 +2,16 @@
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 import tensorflow_datasets as tfds
-from jaxtyping import Bool, Float32
+from jaxtyping import Float32
 
 from zoe_jax.config import ConfigError
+
+AnyArray = TypeVar("AnyArray", bound=Any)
+"""Of NumPy or of JAX, which preparing data does without."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,9 @@ def depth_in_metres(depth: np.ndarray, metadata: DepthMetadata) -> Float32[np.nd
     return np.divide(depth, np.float32(metadata.depth_units_per_m), dtype=np.float32)
 
 
-def valid_depth(depth_m: Float32[np.ndarray, "h w"], metadata: DepthMetadata) -> Bool[np.ndarray, "h w"]:
-    """Where depth is within the data set's range; NaN is not."""
-    return (depth_m > metadata.min_depth_m) & (depth_m < metadata.max_depth_m)
+def valid_depth(depth_m: AnyArray, min_depth_m: float, max_depth_m: float) -> AnyArray:
+    """Where depth lies strictly between the two, as bool; nan does not.
+
+    The limits are compared in the depth's own type: 0.001 as float32 is not above 0.001.
+    """
+    return (depth_m > min_depth_m) & (depth_m < max_depth_m)

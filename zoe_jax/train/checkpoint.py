@@ -1,7 +1,8 @@
 """Checkpoints of a run: saved while it trains, the latest and the best kept, restored onto any mesh.
 
 `RUN/checkpoints/<step>/` has the Orbax items `params`, `ema` (where there is an average), `opt_state` (moments, step
-counters, counts of refused steps) and `data` (`DataPosition`); `zoe_jax.convert.orbax_folder` reads its parameters.
+counters, counts of refused steps), `data` (the position) and, after a validation, `metrics`;
+`zoe_jax.convert.orbax_folder` reads its parameters.
 """
 
 import errno
@@ -10,7 +11,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import numpy as np
@@ -21,7 +22,7 @@ from jaxtyping import PyTree
 
 from zoe_jax.convert.checkpoint import Checkpoint
 from zoe_jax.convert.errors import CheckpointError
-from zoe_jax.convert.orbax_folder import BEST_METRIC, Origin, choose_step, read_description, read_params
+from zoe_jax.convert.orbax_folder import BEST_METRIC, Item, Origin, choose_step, read_description, read_params
 from zoe_jax.train.path_rules import paths
 from zoe_jax.train.state import TrainState
 
@@ -30,26 +31,21 @@ log = logging.getLogger(__name__)
 DISK_FULL = tuple(os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT))
 """In the message of whatever Orbax's storage layer raises."""
 
+METRICS_ITEM = "metrics"
+"""Orbax's name for the item, and for the file in it."""
+
 T = TypeVar("T")
-
-
-class DataPosition(NamedTuple):
-    """Where a run stands in its data."""
-
-    position: int
-    """Index of the next example in the global order of training."""
-    seed: int
-    """Of that order."""
-    validated: bool = True
-    """False where a validation was due at this step and the run was told to stop first."""
 
 
 class Restored(NamedTuple):
     """What a checkpoint gave back."""
 
     state: TrainState
-    data: DataPosition
     step: int
+    position: int
+    """Index of the next example in the global order of training."""
+    abs_rel: float | None
+    """Of the validation at this step, if there was one."""
 
 
 class RunCheckpoints:
@@ -102,13 +98,13 @@ class RunCheckpoints:
         self._manager.reload()
         return sorted(self._manager.all_steps())
 
-    def save(self, step: int, state: TrainState, data: DataPosition, abs_rel: float | None = None) -> None:
+    def save(self, step: int, state: TrainState, position: int, abs_rel: float | None = None) -> None:
         """Copies the state and writes it while training goes on; first waits for the save before.
 
         Args:
             step: updates so far.
             state: what to save; it may be donated afterwards.
-            data: where training goes on.
+            position: where training goes on in the global order of examples.
             abs_rel: of the validation at this step, if there was one.
 
         Raises:
@@ -117,13 +113,29 @@ class RunCheckpoints:
         items: dict[str, Any] = {
             "params": ocp.args.StandardSave(state.params),
             "opt_state": ocp.args.StandardSave(_counters_and_moments(state)),
-            "data": ocp.args.JsonSave(data._asdict()),
+            "data": ocp.args.JsonSave({"position": position}),
         }
         if state.ema is not None:
             items["ema"] = ocp.args.StandardSave(state.ema)
-        metrics = {BEST_METRIC: abs_rel} if abs_rel is not None and np.isfinite(abs_rel) else None
+        metrics = None if abs_rel is None else _metrics(abs_rel)
         with _clear_errors(self._folder, f"the checkpoint of step {step}, or the one before, cannot be written"):
             self._manager.save(step, args=ocp.args.Composite(**items), metrics=metrics, force=True)
+
+    def add_abs_rel(self, step: int, abs_rel: float) -> None:
+        """Adds the result of a validation to a checkpoint that was saved without it.
+
+        Raises:
+            CheckpointError: it cannot be written; the checkpoint is as it was before.
+        """
+        metrics = _metrics(abs_rel)
+        if metrics is None:
+            return
+        # Orbax replaces a step only by deleting it first; an item of its own appears whole, and nothing is deleted
+        item = self._folder / str(step) / METRICS_ITEM
+        handler = ocp.JsonCheckpointHandler(filename=METRICS_ITEM)
+        with _clear_errors(item, "cannot be written"), ocp.Checkpointer(handler) as checkpointer:
+            checkpointer.save(item, args=ocp.args.JsonSave(metrics))
+        self._manager.reload()
 
     def wait(self) -> None:
         """Until nothing is being written.
@@ -181,15 +193,16 @@ class RunCheckpoints:
         state = _with_counters_and_moments(like, found["opt_state"])._replace(
             params=found["params"], ema=None if like.ema is None else found["ema"]
         )
-        return Restored(state, DataPosition(**found["data"]), step)
+        metrics = self._manager.metrics(step) or {}
+        return Restored(state, step, found["data"]["position"], metrics.get(BEST_METRIC))
 
 
-def read_run(run: Path, item: Literal["params", "ema"] = "params", step: int | None = None) -> Checkpoint:
+def read_run(run: Path, item: Item | None = None, step: int | None = None) -> Checkpoint:
     """The parameters of a run, or their moving average, without anything that only training needs.
 
     Args:
         run: the run's folder.
-        item: which of the two.
+        item: which of the two; by default the average where the run keeps one.
         step: by default the best by validation, else the latest.
 
     Raises:
@@ -210,6 +223,11 @@ def _with_counters_and_moments(like: TrainState, tree: dict[str, Any]) -> TrainS
     rest = like._replace(params=None, ema=None)
     leaves = flatten_dict(tree, sep="/")
     return jax.tree.unflatten(jax.tree.structure(rest), [leaves[path] for path in paths(rest)])
+
+
+def _metrics(abs_rel: float) -> dict[str, float] | None:
+    """What Orbax keeps the best by; nothing where abs_rel is not finite, which is worse than any number."""
+    return {BEST_METRIC: abs_rel} if np.isfinite(abs_rel) else None
 
 
 def _abs_rel(metrics: dict[str, float]) -> float:

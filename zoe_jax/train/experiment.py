@@ -43,7 +43,7 @@ class Experiment:
     init: str | None = None
     """What a new run starts from: a checkpoint of any layout, or a run; None means random parameters."""
     init_part: Literal["model", "relative", "encoder"] = "model"
-    """What is taken of it: everything, encoder and decoder (a relative-depth model), or the encoder."""
+    """What is taken of it: all, encoder and decoder (a relative-depth model), or the encoder (timm's BEiT too)."""
     validate_every: int = 0
     """Steps from one validation to the next, and after the last step; 0 never validates."""
     checkpoint_every: int = 1000

@@ -8,10 +8,10 @@ import jax
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from zoe_jax.config import ConfigError
-from zoe_jax.convert.checkpoint import Checkpoint, read_checkpoint
+from zoe_jax.convert.checkpoint import Checkpoint, read_checkpoint, read_encoder
 from zoe_jax.convert.source import resolve_source
 from zoe_jax.input.placement import put
-from zoe_jax.models.zoedepth import Params, init
+from zoe_jax.models.zoedepth import init, parameter_shapes
 from zoe_jax.train.experiment import Experiment
 from zoe_jax.train.sharding import Shardings
 from zoe_jax.train.state import TrainState, init_state
@@ -24,7 +24,7 @@ PARTS = {"model": ("",), "relative": ("encoder/", "decoder/"), "encoder": ("enco
 
 def state_shapes(experiment: Experiment) -> TrainState:
     """Shape and type of everything in a state; nothing is allocated."""
-    return jax.eval_shape(lambda: _random_state(experiment, jax.random.key(0)))
+    return jax.eval_shape(lambda: _begin(experiment, jax.random.key(0), {}))
 
 
 def initial_state(experiment: Experiment, rng: jax.Array, shardings: Shardings) -> TrainState:
@@ -39,23 +39,25 @@ def initial_state(experiment: Experiment, rng: jax.Array, shardings: Shardings) 
         CheckpointError: the checkpoint cannot be read.
         ConfigError: it lacks a parameter that was asked of it, or has it in another shape.
     """
-    random_state = jax.jit(functools.partial(_random_state, experiment), out_shardings=shardings.state)
-    state = random_state(rng)
-    if experiment.init is None:
-        return state
-    checkpoint = read_checkpoint(resolve_source(experiment.init), param_dtype=experiment.model.param_dtype)
-    params = put(take_part(state.params, checkpoint, experiment), shardings.state.params)
-    begin = functools.partial(init_state, experiment.model, experiment.objective, experiment.optimizer)
-    return jax.jit(begin, out_shardings=shardings.state, donate_argnums=0)(params)
+    taken = {}
+    if experiment.init is not None:
+        path, model = resolve_source(experiment.init), experiment.model
+        alone = experiment.init_part == "encoder"
+        checkpoint = read_encoder(path, model) if alone else read_checkpoint(path, param_dtype=model.param_dtype)
+        where = flatten_dict(shardings.state.params, sep="/")
+        taken = {path: put(param, where[path]) for path, param in take_part(checkpoint, experiment).items()}
+    # random numbers that nothing reads are not computed
+    begin = jax.jit(functools.partial(_begin, experiment), out_shardings=shardings.state, donate_argnums=1)
+    return begin(rng, taken)
 
 
-def take_part(params: Params, checkpoint: Checkpoint, experiment: Experiment) -> Params:
-    """The parameters with those of a checkpoint in the place of the part that the experiment asks for.
+def take_part(checkpoint: Checkpoint, experiment: Experiment) -> dict[str, Any]:
+    """The parameters of the part that the experiment asks of a checkpoint, by path.
 
     Raises:
         ConfigError: the checkpoint lacks a parameter of this part, or has it in another shape.
     """
-    ours: dict[str, Any] = flatten_dict(params, sep="/")
+    ours = parameter_shapes(experiment.model)
     theirs: dict[str, Any] = flatten_dict(checkpoint.params, sep="/")
     taken = [path for path in ours if path.startswith(PARTS[experiment.init_part])]
     for path in taken:
@@ -70,9 +72,10 @@ def take_part(params: Params, checkpoint: Checkpoint, experiment: Experiment) ->
                 "give the experiment the same architecture"
             )
     log.info("%d of %d parameters from %s (%s)", len(taken), len(ours), experiment.init, experiment.init_part)
-    return unflatten_dict(ours | {path: theirs[path] for path in taken}, sep="/")
+    return {path: theirs[path] for path in taken}
 
 
-def _random_state(experiment: Experiment, rng: jax.Array) -> TrainState:
-    params = init(experiment.model, rng)
-    return init_state(experiment.model, experiment.objective, experiment.optimizer, params)
+def _begin(experiment: Experiment, rng: jax.Array, taken: dict[str, jax.Array]) -> TrainState:
+    """A state of random parameters but for those that are given by path."""
+    params = flatten_dict(init(experiment.model, rng), sep="/") | taken
+    return init_state(experiment.model, experiment.objective, experiment.optimizer, unflatten_dict(params, sep="/"))

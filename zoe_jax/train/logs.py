@@ -63,13 +63,23 @@ def keep_until(path: Path, step: int, *, contiguous: bool = False) -> None:
 class RunLog:
     """The logs of one run, on the host that writes them; the others have one that does nothing."""
 
-    def __init__(self, run: Path, step: int, total_steps: int, *, writing: bool = True, progress: bool = True) -> None:
+    def __init__(
+        self,
+        run: Path,
+        step: int,
+        total_steps: int,
+        *,
+        validated: bool = True,
+        writing: bool = True,
+        progress: bool = True,
+    ) -> None:
         """Opens the logs of a run that goes on after `step`, and takes out what was written of later steps.
 
         Args:
             run: the run's folder.
             step: the last step that counts as done.
             total_steps: length of the run.
+            validated: False where the validation after `step` does not count as done.
             writing: False on all hosts but one.
             progress: show a bar where there is a terminal.
 
@@ -82,14 +92,12 @@ class RunLog:
         with _clear_errors(run):
             run.mkdir(parents=True, exist_ok=True)
             keep_until(run / "metrics.jsonl", step, contiguous=True)
-            keep_until(run / "validation.jsonl", step)
+            keep_until(run / "validation.jsonl", step if validated else step - 1)
             self._metrics, self._validation, self._speed = (
                 (run / f"{name}.jsonl").open("a", buffering=1, encoding="utf-8")
                 for name in ("metrics", "validation", "speed")
             )
-            self._board = SummaryWriter(
-                str(run / "tensorboard"), purge_step=step + 1 if step else None, write_to_disk=True
-            )
+            self._board = SummaryWriter(str(run / "tensorboard"), purge_step=step + 1)
         console = Console(stderr=True)
         self._bar = Progress(
             TextColumn("{task.description}"),

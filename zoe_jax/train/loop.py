@@ -24,7 +24,7 @@ from zoe_jax.input.placement import local_rows, put_batch
 from zoe_jax.input.run_data import open_data
 from zoe_jax.input.source import Batch, DataSource, HostBatch, RunData
 from zoe_jax.predict.images import eight_bits
-from zoe_jax.train.checkpoint import DataPosition, RunCheckpoints
+from zoe_jax.train.checkpoint import RunCheckpoints
 from zoe_jax.train.experiment import Experiment
 from zoe_jax.train.flops import count_flops, peak_flops_of_all
 from zoe_jax.train.initial import initial_state, state_shapes
@@ -51,7 +51,7 @@ class Finished:
     step: int
     """Updates that were made, refused ones included."""
     stopped_by: signal.Signals | None = None
-    """The signal that ended it before its last step."""
+    """The signal that ended it before its last step, or before the validation after it."""
 
 
 def train(
@@ -87,6 +87,7 @@ def train(
     rows = local_rows(shardings.batch, experiment.batch_size)
     train_step = make_train_step(experiment.model, experiment.objective, experiment.optimizer, total_steps, shardings)
     validate = _validation(experiment, shardings, rows, data.validation)
+    validate_every = experiment.validate_every if data.validation is not None else 0
     init_rng, step_rng = jax.random.split(jax.random.key(experiment.seed))
 
     open_run(run, experiment, allow_config_change=allow_config_change)
@@ -97,18 +98,28 @@ def train(
         if restored is None:
             state, step, position = initial_state(experiment, init_rng, shardings), 0, 0
         else:
-            state, step, position = restored.state, restored.step, restored.data.position
+            state, step = restored.state, restored.step
+            # a batch of another size than before begins where one of this size would
+            position = -(-restored.position // experiment.batch_size) * experiment.batch_size
             log.info("%s goes on after step %d", run, step)
+        # one that a signal left no time for
+        validation_due = (
+            restored is not None and restored.abs_rel is None and _is_due(validate_every, step, total_steps)
+        )
 
         writing = jax.process_index() == 0
-        logs = stack.enter_context(RunLog(run, step, total_steps, writing=writing, progress=progress))
+        logs = stack.enter_context(
+            RunLog(run, step, total_steps, validated=not validation_due, writing=writing, progress=progress)
+        )
         host_batches = data.train.training_batches(position, experiment.batch_size, rows)
         batches = stack.enter_context(_on_devices(host_batches, shardings))
         reports = _Reports(logs, run, experiment.max_nonfinite_in_a_row, int(state.nonfinite_in_a_row))
         meter = SpeedMeter(experiment.batch_size, peak_flops_of_all())
         stopped_by = 0
-        if restored is not None and not restored.data.validated:
-            validate(step, state, logs)
+        if validation_due:
+            abs_rel, validation_due = validate(step, state, logs), False
+            logs.flush()
+            checkpoints.add_abs_rel(step, abs_rel)
 
         while step < total_steps and not stopped_by:
             with meter.waiting_for_input():
@@ -124,21 +135,21 @@ def train(
                 logs.speed(step, meter.read())
 
             stopped_by = stop.agreed()
-            last = step == total_steps
-            validation_due = _validation_due(experiment, step, last) and data.validation is not None
-            if stopped_by or validation_due or last or step % experiment.checkpoint_every == 0:
+            validation_due, abs_rel = _is_due(validate_every, step, total_steps), None
+            if stopped_by or validation_due or _is_due(experiment.checkpoint_every, step, total_steps):
                 reports.settle()
-                abs_rel = validate(step, state, logs) if validation_due and not stopped_by else None
+                if validation_due and not stopped_by:
+                    abs_rel, validation_due = validate(step, state, logs), False
                 logs.flush()
-                here = DataPosition(position, experiment.seed, validated=not (validation_due and stopped_by))
-                checkpoints.save(step, state, here, abs_rel)
+                checkpoints.save(step, state, position, abs_rel)
                 meter.restart()
-        return Finished(state, step, signal.Signals(stopped_by) if step < total_steps and stopped_by else None)
+        early = step < total_steps or validation_due
+        return Finished(state, step, signal.Signals(stopped_by) if stopped_by and early else None)
 
 
-def _validation_due(experiment: Experiment, step: int, last: bool) -> bool:
-    every = experiment.validate_every
-    return bool(every) and (last or step % every == 0)
+def _is_due(every: int, step: int, last: int) -> bool:
+    """Whether it is time for what is done every so many steps and after the last; 0 is never."""
+    return every > 0 and (step == last or step % every == 0)
 
 
 def _validation(

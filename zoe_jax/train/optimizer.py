@@ -119,8 +119,7 @@ def make_optimizer(
 
     `update(gradients, state, params, *, participates=None, norm=None, accept=None)` takes, beside what optax gives it,
 
-    - `participates`: the tree that `participation` makes; None means all but what `rules` exclude for good. Not used
-      without `config.skip_untouched`;
+    - `participates`: the tree that `participation` makes; None means all but what `rules` exclude for good;
     - `norm`: `gradient_norm(gradients, participates)` where the caller has it already;
     - `accept`: a bool array []; False leaves parameters, moments and counts as they are, whatever the gradients hold,
       and advances only the place in the schedule.
@@ -135,12 +134,11 @@ def make_optimizer(
     Everything is computed and kept in the parameter's type, but at least float32.
 
     Args:
-        config: the options; what they freeze takes no part, whatever `rules` say.
+        config: the options; `freeze` and `skip_untouched` are in `rules` already.
         total_steps: length of the schedule, in updates.
-        rules: which parameters can stay out of a step; None means none. Not used without `config.skip_untouched`.
+        rules: from `participation_rules`: which parameters can stay out of a step; None means none.
     """
-    skipping = rules if rules is not None and config.skip_untouched else ParticipationRules()
-    rules = ParticipationRules(skipping.routed, (*config.freeze, *skipping.never))
+    rules = rules or ParticipationRules()
 
     def init(params: PyTree) -> OptimizerState:
         takes_part = participation(params, rules)
@@ -171,7 +169,7 @@ def make_optimizer(
     ) -> tuple[PyTree, OptimizerState]:
         if params is None:
             raise ValueError("the optimiser needs the parameters, for their decay")
-        if participates is None or not config.skip_untouched:
+        if participates is None:
             participates = participation(params, rules)
         flat, treedef = jax.tree.flatten(params)
         gradients = treedef.flatten_up_to(updates)

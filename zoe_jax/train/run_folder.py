@@ -29,6 +29,7 @@ def open_run(run: Path, experiment: Experiment, *, allow_config_change: bool = F
 
     Raises:
         ConfigError: the run has another configuration; the message lists every field that differs.
+        ZoeJaxError: `config.json` cannot be written.
     """
     before = read_run_experiment(run) if (run / "config.json").exists() else None
     _wait_for_all_hosts("zoe_jax read config.json")
@@ -46,7 +47,7 @@ def open_run(run: Path, experiment: Experiment, *, allow_config_change: bool = F
             "model": configs.to_dict(experiment.model),
             "experiment": configs.to_dict(experiment),
         }
-        _write(run / "config.json", description)
+        write_whole(run / "config.json", json.dumps(description, indent=2) + "\n")
     _wait_for_all_hosts("zoe_jax wrote config.json")
 
 
@@ -68,13 +69,6 @@ def read_run_experiment(run: Path) -> Experiment:
         return read_experiment(experiment)
     except ConfigError as error:
         raise ConfigError(f"{file}: describes no experiment of this release: {error}") from None
-
-
-def _write(file: Path, content: dict[str, Any]) -> None:
-    try:
-        write_whole(file, json.dumps(content, indent=2) + "\n")
-    except OSError as error:
-        raise ConfigError(f"{file}: cannot be written: {error.strerror}") from error
 
 
 def _wait_for_all_hosts(name: str) -> None:

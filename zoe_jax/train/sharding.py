@@ -48,6 +48,11 @@ class ShardingConfig:
     """(pattern of whole parameter paths, axis to split, counted from the end as -1, -2, ...); the first match wins.
     What no rule matches, and what does not divide by `fsdp`, is repeated on every device."""
 
+    def __post_init__(self) -> None:
+        """Raises ConfigError where a number of devices is out of range."""
+        if self.fsdp < 1 or (self.data < 1 and self.data != -1):
+            raise ConfigError(f"data is {self.data} and fsdp {self.fsdp}; they must be at least 1, or -1 for data")
+
 
 class Shardings(typing.NamedTuple):
     """Where a step finds and leaves its arguments."""

@@ -9,9 +9,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from zoe_jax.config import ZoeDepthConfig
+from zoe_jax.config import ConfigError, ZoeDepthConfig
 from zoe_jax.evaluate.metrics import MetricSums, batch_sums, depth_metrics
-from zoe_jax.evaluate.validity import Crop, crop_mask, prediction_for_evaluation, valid_depth_mask
+from zoe_jax.evaluate.validity import Crop, crop_mask, prediction_for_evaluation
+from zoe_jax.input.records import valid_depth
 from zoe_jax.input.source import Batch
 from zoe_jax.models.zoedepth import Params, forward, network_images
 from zoe_jax.train.accumulation import accumulate_gradients, moving_average
@@ -164,6 +165,13 @@ class ValidationConfig:
     max_depth_m: float = 10.0
     crop: Crop = "none"
 
+    def __post_init__(self) -> None:
+        """Raises ConfigError where no depth is in range."""
+        if not self.min_depth_m < self.max_depth_m:
+            raise ConfigError(
+                f"depth range {self.min_depth_m}..{self.max_depth_m} m of validation is empty; min must be below max"
+            )
+
 
 class ValidationReport(typing.NamedTuple):
     """What a validation step tells."""
@@ -208,7 +216,7 @@ def make_eval_step(
         truth = batch["depth_m"]
         height, width = truth.shape[1:]
         prediction = prediction_for_evaluation(out.metric_depth, (height, width), low, high)
-        valid = batch["valid_mask"] & valid_depth_mask(truth, low, high) & crop_mask(validation.crop, height, width)
+        valid = batch["valid_mask"] & valid_depth(truth, low, high) & crop_mask(validation.crop, height, width)
         sums = batch_sums(depth_metrics(prediction, truth, valid), valid, batch["example_mask"])
         return ValidationReport(sums, out.metric_depth, out.domain)
 
