@@ -2,9 +2,10 @@
 
 Tables 1 and 3 of the paper (arXiv 2302.12288). Recipe: `zoe_jax.train.recipes.N`, 7575 steps of 16 images at 384x512.
 
-Command, with BEiT-L at 384 as it was trained on ImageNet to start from:
+Command, with BEiT-L at 384 as it was trained on ImageNet to start from: a file of timm's, or its name on Hugging Face,
+`timm/beit_large_patch16_384.in22k_ft_in22k_in1k`:
 
-    zoe-jax train zoed_x_n --run-dir runs/zoed_x_n --init beit_large_384.safetensors --data.data-dir data_sets
+    zoe-jax train zoed_x_n --run-dir runs/zoed_x_n --init beit_large_patch16_384.safetensors --data.data-dir data_sets
 
 Expected, with the image's flipped copy averaged in (table 1; then table 3, zero-shot):
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import zoe_jax
+from tests.same import assert_same_tree
 from tests.synthetic import golden, pixels, tiny_config, tiny_params, tiny_tensors
 from zoe_jax.config import ConfigError
 from zoe_jax.convert.checkpoint import read_checkpoint, write_checkpoint
@@ -36,11 +37,6 @@ def images() -> np.ndarray:
     return pixels(golden(CASE)["image_uint8"])
 
 
-def assert_params_equal(actual: dict, expected: dict) -> None:
-    assert jax.tree.structure(actual) == jax.tree.structure(expected)
-    jax.tree.map(np.testing.assert_array_equal, actual, expected)
-
-
 def test_a_preset_has_random_parameters_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
     made = load("reference_n", overrides={"max_depth_m": 20})
     assert made.config == tiny_config("N", max_depth_m=20.0)
@@ -63,12 +59,12 @@ def test_a_file_is_preferred_to_a_preset_of_its_name(
 
 def test_every_layout_loads_alike(released: Path, model: DepthModel, tmp_path: Path) -> None:
     assert model.config == tiny_config("NK")
-    assert_params_equal(model.params, tiny_params("NK"))
+    assert_same_tree(model.params, tiny_params("NK"))
     for layout in ("orbax", "huggingface"):
         write_checkpoint(read_checkpoint(released), tmp_path / layout, layout)
         loaded = load(str(tmp_path / layout))
         assert loaded.config == model.config
-        assert_params_equal(loaded.params, model.params)
+        assert_same_tree(loaded.params, model.params)
 
 
 def test_apply_is_forward(model: DepthModel, images: np.ndarray) -> None:
@@ -131,6 +127,9 @@ def test_the_package_is_the_face(released: Path) -> None:
 def test_mistakes_are_named(released: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no field 'max_deph_m'"):
         load(released, overrides={"max_deph_m": 3})
+    for option in ({"preset": "reference_k"}, {"sha256": "0" * 64}, {"step": 0}):
+        with pytest.raises(ConfigError, match=r"is a preset itself, .*: leave out"):
+            load("reference_n", **option)
     with pytest.raises(CheckpointError, match="is no file or folder here"):
         load(tmp_path / "nothing.pt")
     with pytest.raises(CheckpointError, match=r"(?i)sha-?256"):

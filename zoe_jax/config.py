@@ -163,13 +163,10 @@ def _check(config: ZoeDepthConfig) -> None:
         raise ConfigError(f"{len(head.domains)} domains without a router need routing='label'")
 
 
-BEIT_LARGE_384 = BeitConfig()
 BEIT_LARGE_512 = BeitConfig(image_size=512)
 BEIT_BASE_384 = BeitConfig(width=768, depth=12, heads=12, taps=(2, 5, 8, 11))
-DPT_LARGE = DptConfig()
 DPT_BASE = DptConfig(reassemble_channels=(96, 192, 384, 768))
 
-_HEAD_N = MetricHeadConfig()
 _HEAD_K = MetricHeadConfig(domains=("kitti",), max_depth_m=(80.0,), bin_centers_type="normed")
 _HEAD_NK = MetricHeadConfig(
     domains=("nyu", "kitti"),

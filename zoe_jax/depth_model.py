@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float, Float32
 
 from zoe_jax import config as configs
-from zoe_jax.config import ZoeDepthConfig
+from zoe_jax.config import ConfigError, ZoeDepthConfig
 from zoe_jax.convert.checkpoint import read_checkpoint
 from zoe_jax.convert.source import resolve_source
 from zoe_jax.models.zoedepth import Params, ZoeDepthOutput, domain_indices, forward, init
@@ -101,7 +101,8 @@ def load(
     Args:
         source: a released `.pt`, a `.safetensors` file or its folder, a folder that `zoe-jax convert` or a training
             run wrote, the URL of a file, the name of a Hugging Face repository, or the name of a preset (random
-            parameters, with a warning).
+            parameters, with a warning). Of a run that keeps a moving average of its parameters, that is taken,
+            since validation measures it.
         preset: the architecture, where the names and shapes of the tensors do not tell.
         overrides: configuration fields by name, such as `max_depth_m` (a number, or one for each domain),
             `network_size` or `routing`.
@@ -112,10 +113,12 @@ def load(
 
     Raises:
         CheckpointError: nothing there, damaged, or no model of this family; the message says what would be right.
-        ConfigError: an override that does not exist or cannot be.
+        ConfigError: an override that does not exist or cannot be, or an option that a preset does not have.
     """
     overrides = {**(overrides or {}), "dtype": dtype}
     if str(source) in configs.PRESETS and not Path(source).exists():
+        if preset or sha256 or step is not None:
+            raise ConfigError(f"{source} is a preset itself, with random parameters: leave out preset, sha256 and step")
         config = configs.override(configs.preset(str(source)), overrides | {"param_dtype": param_dtype})
         log.warning("%s has random parameters: its depth means nothing until it is trained", source)
         return DepthModel(config, init(config, jax.random.key(0)))

@@ -166,10 +166,9 @@ def print_tables(result: dict[str, Any]) -> None:
             )
             megabytes = [f"{memory[side] / 1e6:.0f} MB" for side in ("ours", "theirs")]
             rows.append((f"memory, batch {batch}", *megabytes, f"{memory['ratio']:.2f}", ""))
-        for name, entry in (("predict, pad and flip", facts["predict"]),):
-            rows.append(
-                (name, *(f"{min(entry[k]):.3f} s" for k in ("ours_s", "theirs_s")), f"{entry['ratio']:.2f}", "")
-            )
+        entry = facts["predict"]
+        seconds = [f"{min(entry[side]):.3f} s" for side in ("ours_s", "theirs_s")]
+        rows.append(("predict, pad and flip", *seconds, f"{entry['ratio']:.2f}", ""))
         title = f"{facts['ours']['device']}, {dtype}, 384x512"
         harness.print_table(title, ("", "zoe_jax", "transformers", "ratio", "FLOP utilisation"), rows)
     warm = result["cold_start"]["warm_cache"]

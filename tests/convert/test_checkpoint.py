@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from flax.traverse_util import unflatten_dict
 
+from tests.same import assert_same_tree
 from tests.synthetic import tiny_config, tiny_params, tiny_tensors
 from zoe_jax import config as configs
 from zoe_jax.config import ConfigError
@@ -39,18 +40,13 @@ def tiny_checkpoint(variant: str = "N") -> Checkpoint:
     return Checkpoint(tiny_config(variant), tiny_params(variant), {}, Origin())
 
 
-def assert_params_equal(actual: dict, expected: dict) -> None:
-    assert jax.tree.structure(actual) == jax.tree.structure(expected)
-    jax.tree.map(np.testing.assert_array_equal, actual, expected)
-
-
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_every_layout_holds_the_same_parameters(tmp_path: Path, layout: str) -> None:
     destination = tmp_path / "written"
     write_checkpoint(tiny_checkpoint("NK"), destination, layout)
     read = read_checkpoint(destination)
     assert read.config == tiny_config("NK")
-    assert_params_equal(read.params, tiny_params("NK"))
+    assert_same_tree(read.params, tiny_params("NK"))
     assert list(tmp_path.iterdir()) == [destination]
 
 
@@ -79,7 +75,7 @@ def test_a_preset_with_overrides_describes_what_no_preset_is(tmp_path: Path) -> 
         read_checkpoint(tmp_path / "odd.pt", "reference_n")
     read = read_checkpoint(tmp_path / "odd.pt", "reference_n", overrides)
     assert read.config == config
-    assert_params_equal(read.params, made.params)
+    assert_same_tree(read.params, made.params)
     write_checkpoint(read, tmp_path / "ours", "orbax")
     assert read_checkpoint(tmp_path / "ours").config == config  # which needs no preset
 
@@ -100,7 +96,7 @@ def test_the_type_of_parameters_can_be_asked_for(released: Path, tmp_path: Path,
     ours = read_checkpoint(tmp_path / "ours", param_dtype=param_dtype)
     assert read.config.param_dtype == ours.config.param_dtype == param_dtype
     assert {leaf.dtype.name for leaf in jax.tree.leaves(read.params)} == {param_dtype}
-    assert_params_equal(ours.params, read.params)
+    assert_same_tree(ours.params, read.params)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.same import assert_same_tensors
 from tests.synthetic import MODEL_REFERENCE, VARIANTS, tiny_config, tiny_tensors
 from zoe_jax import config as configs
 from zoe_jax.convert.checkpoint import read_checkpoint, verify, write_checkpoint
@@ -33,14 +34,6 @@ def folder_of(
     return path
 
 
-def assert_same(actual: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]) -> None:
-    assert actual.keys() == expected.keys()
-    for name, tensor in expected.items():
-        assert actual[name].dtype == tensor.dtype, name
-        assert actual[name].shape == tensor.shape, name
-        assert actual[name].tobytes() == tensor.tobytes(), name
-
-
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("max_shard_bytes", [5 << 30, MAX_SHARD_BYTES], ids=["whole", "sharded"])
 def test_round_trip_is_exact(tmp_path: Path, variant: str, max_shard_bytes: int) -> None:
@@ -49,7 +42,7 @@ def test_round_trip_is_exact(tmp_path: Path, variant: str, max_shard_bytes: int)
     write_checkpoint(read_checkpoint(source), tmp_path / "ours", "orbax")
     ours = read_checkpoint(tmp_path / "ours")
     write_checkpoint(ours, tmp_path / "out", "huggingface")
-    assert_same(read_safetensors(tmp_path / "out"), tiny_tensors(variant, "huggingface"))
+    assert_same_tensors(read_safetensors(tmp_path / "out"), tiny_tensors(variant, "huggingface"))
     assert verify(ours, tmp_path / "out", "huggingface") == len(tiny_tensors(variant, "huggingface"))
     assert read_checkpoint(tmp_path / "out").config == ours.config
 
@@ -59,6 +52,7 @@ def test_config_json_is_what_transformers_writes(variant: str) -> None:
     theirs, config = stored_config_json(variant), tiny_config(variant)
     ours = config_json(apply_config_json(config, theirs, "config.json"))
     backbone, their_backbone = ours.pop("backbone_config"), theirs.pop("backbone_config")
+    assert backbone.pop("layer_norm_eps") == 1e-6  # the original's, where transformers' conversion left 1e-12
     assert {key: their_backbone[key] for key in backbone} == backbone
     if variant != "NK":  # the name of a single head plays no part, and is kitti here for K
         ours["bin_configurations"][0]["name"] = theirs["bin_configurations"][0]["name"]
@@ -119,6 +113,11 @@ def test_a_single_file_is_read_with_the_config_beside_it_or_without(tmp_path: Pa
     assert read_checkpoint(folder / "model.safetensors").config == tiny_config("K")
 
 
+def test_the_name_of_an_index_stands_for_its_folder(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "n", "N", max_shard_bytes=MAX_SHARD_BYTES)
+    assert read_checkpoint(folder / "model.safetensors.index.json").config == tiny_config("N")
+
+
 def test_a_named_preset_stands_above_config_json(tmp_path: Path) -> None:
     assert read_checkpoint(folder_of(tmp_path / "k", "K"), "reference_k").config == tiny_config("K")
 
@@ -141,6 +140,8 @@ NYU = {"name": "nyu", "n_bins": 64, "min_depth": 1e-3, "max_depth": 10.0}
         ({"bin_centers_type": "banana"}, "describes no model: .*bin_centers_type is 'banana'; it can be 'softplus'"),
         ({"attractor_kind": "median"}, "describes no model: .*attractor_kind is 'median'"),
         ({"min_temp": None}, "describes no model: .*min_temperature is None"),
+        ({"backbone_config": {"layer_norm_eps": "tiny"}}, "describes no model: .*layer_norm_epsilon is 'tiny'"),
+        ({"backbone_config": "beit"}, "config.json lacks or misstates"),
     ],
 )
 def test_config_json_may_not_contradict(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
@@ -195,7 +196,7 @@ def test_a_tensor_in_two_shards_is_refused(tmp_path: Path) -> None:
 
 def test_a_model_that_was_made_here_is_written_too(tmp_path: Path) -> None:
     write_torch(tmp_path / "in.pt", tiny_tensors("NK"))
-    read = read_checkpoint(tmp_path / "in.pt", overrides={"max_depth_m": (20.0, 40.0)})
+    read = read_checkpoint(tmp_path / "in.pt", overrides={"max_depth_m": (20.0, 40.0), "layer_norm_epsilon": 1e-5})
     made = type(read)(read.config, read.params, {}, type(read.origin)())
     write_checkpoint(made, tmp_path / "out", "huggingface")
     assert verify(made, tmp_path / "out", "huggingface") == len(tiny_tensors("NK", "huggingface"))

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.same import assert_same_tensors
 from tests.synthetic import VARIANTS, tiny_tensors
 from zoe_jax import config as configs
 from zoe_jax.convert.checkpoint import read_checkpoint, verify, write_checkpoint
@@ -15,14 +16,6 @@ from zoe_jax.convert.families.official import relative_position_index
 from zoe_jax.convert.torch_file import TorchFile, read_torch, write_torch
 
 INDEX = "relative_position_index"
-
-
-def assert_same(actual: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]) -> None:
-    assert actual.keys() == expected.keys()
-    for name, tensor in expected.items():
-        assert actual[name].dtype == tensor.dtype, name
-        assert actual[name].shape == tensor.shape, name
-        assert actual[name].tobytes() == tensor.tobytes(), name
 
 
 def through_ours(folder: Path, tensors: Mapping[str, np.ndarray], **layout: str) -> TorchFile:
@@ -37,26 +30,26 @@ def through_ours(folder: Path, tensors: Mapping[str, np.ndarray], **layout: str)
 def test_round_trip_is_exact(tmp_path: Path, variant: str) -> None:
     back = through_ours(tmp_path, tiny_tensors(variant))
     assert (back.wrapper, back.prefix) == ("model", "")
-    assert_same(back.tensors, tiny_tensors(variant))
+    assert_same_tensors(back.tensors, tiny_tensors(variant))
 
 
 @pytest.mark.parametrize(("wrapper", "prefix"), [("", ""), ("", "module."), ("model", "module."), ("state_dict", "")])
 def test_wrapper_and_prefix_come_back(tmp_path: Path, wrapper: str, prefix: str) -> None:
     back = through_ours(tmp_path, tiny_tensors("N"), wrapper=wrapper, prefix=prefix)
     assert (back.wrapper, back.prefix) == (wrapper, prefix)
-    assert_same(back.tensors, tiny_tensors("N"))
+    assert_same_tensors(back.tensors, tiny_tensors("N"))
 
 
 def test_a_release_of_timm_that_saves_no_index_buffers(tmp_path: Path) -> None:
     without = {name: tensor for name, tensor in tiny_tensors("NK").items() if tensor.dtype != np.int64}
     assert len(without) == len(tiny_tensors("NK")) - 4 - 2  # one a block, one a head
-    assert_same(through_ours(tmp_path, without).tensors, without)
+    assert_same_tensors(through_ours(tmp_path, without).tensors, without)
 
 
 def test_buffers_come_back_as_they_were_and_not_as_they_should_be(tmp_path: Path) -> None:
     changed = {name: tensor + 7 if INDEX in name else tensor for name, tensor in tiny_tensors("N").items()}
     assert sum(INDEX in name for name in changed) == 4
-    assert_same(through_ours(tmp_path, changed).tensors, changed)
+    assert_same_tensors(through_ours(tmp_path, changed).tensors, changed)
 
 
 def test_a_file_in_bfloat16_stays_so(tmp_path: Path) -> None:
@@ -64,7 +57,7 @@ def test_a_file_in_bfloat16_stays_so(tmp_path: Path) -> None:
     half = {n: t.astype("bfloat16") if t.dtype == np.float32 else t for n, t in tiny_tensors("N").items()}
     write_torch(tmp_path / "in.pt", half)
     assert read_checkpoint(tmp_path / "in.pt").config == bfloat16
-    assert_same(through_ours(tmp_path, half).tensors, half)
+    assert_same_tensors(through_ours(tmp_path, half).tensors, half)
 
 
 def test_a_file_of_both_types_loses_nothing(tmp_path: Path) -> None:
@@ -74,7 +67,7 @@ def test_a_file_of_both_types_loses_nothing(tmp_path: Path) -> None:
     assert read.config.param_dtype == "float32"
     write_checkpoint(read, tmp_path / "out.pt", "official")
     wide = {n: t.astype(np.float32) if OFFICIAL.why_unused(n) is None else t for n, t in norms.items()}
-    assert_same(read_torch(tmp_path / "out.pt").tensors, wide)
+    assert_same_tensors(read_torch(tmp_path / "out.pt").tensors, wide)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -96,7 +89,7 @@ def test_from_hugging_face_named_rules_fill_the_rest(
         assert not written[f"{model}.{name}"].any()
     for name, tensor in tiny_tensors(variant).items():  # constants of the architecture, as in a file of the original
         if INDEX in name or "log_binomial_transform" in name:
-            assert_same({name: written[name]}, {name: tensor})
+            assert_same_tensors({name: written[name]}, {name: tensor})
     for conv in (1, 2):
         for leaf in ("weight", "bias"):
             np.testing.assert_array_equal(
@@ -139,7 +132,7 @@ def test_midas_round_trip_is_exact(tmp_path: Path) -> None:
     write_checkpoint(read_checkpoint(tmp_path / "ours"), tmp_path / "out.pt", "official")
     back = read_torch(tmp_path / "out.pt")
     assert back.wrapper == ""
-    assert_same(back.tensors, midas())
+    assert_same_tensors(back.tensors, midas())
 
 
 def test_a_relative_model_without_a_past_is_written_as_midas(tmp_path: Path) -> None:
@@ -158,7 +151,7 @@ def test_a_file_in_float64_stays_so_where_jax_has_it(tmp_path: Path, x64: None) 
     checkpoint = read_checkpoint(tmp_path / "in.pt")
     assert checkpoint.config.param_dtype == "float64"
     write_checkpoint(checkpoint, tmp_path / "out.pt", "official")
-    assert_same(read_torch(tmp_path / "out.pt").tensors, wide)
+    assert_same_tensors(read_torch(tmp_path / "out.pt").tensors, wide)
 
 
 def test_a_file_in_float64_becomes_float32_where_jax_has_no_other(tmp_path: Path) -> None:

@@ -51,14 +51,14 @@ def copy(written: Path, tmp_path: Path) -> Path:
 
 
 def make_run(path: Path, abs_rel: dict[int, float | None]) -> Path:
-    """What a training run leaves: `params` that are the step throughout, `ema` its tenth, `data`, and a metric."""
+    """What a training run leaves: `params` that are the step's tenth throughout, `ema` the step, `data`, a metric."""
     options = ocp.CheckpointManagerOptions(
         best_fn=lambda metrics: metrics["abs_rel"], best_mode="min", enable_async_checkpointing=False
     )
     with ocp.CheckpointManager((path / "checkpoints").absolute(), options=options) as manager:
         for step, value in abs_rel.items():
-            params = jax.tree.map(lambda leaf: np.full(leaf.shape, step, np.float32), tiny_params(N))  # noqa: B023
-            ema = jax.tree.map(lambda leaf: leaf / 10, params)
+            ema = jax.tree.map(lambda leaf: np.full(leaf.shape, step, np.float32), tiny_params(N))  # noqa: B023
+            params = jax.tree.map(lambda leaf: leaf / 10, ema)
             items = {"params": ocp.args.StandardSave(params), "ema": ocp.args.StandardSave(ema)}
             items["data"] = ocp.args.JsonSave({"position": 8 * step})
             metrics = None if value is None else {"abs_rel": value, "rmse": -float(step)}
@@ -130,9 +130,10 @@ def test_which_step_of_a_run(
     assert read.unused == {}
 
 
-def test_the_average_of_a_run(run_of: Callable[..., Path]) -> None:
-    ema = read_params(run_of({5: 0.3}), tiny_config(N), 5, item="ema")
-    assert {float(leaf.ravel()[0]) for leaf in jax.tree.leaves(ema)} == {0.5}
+@pytest.mark.parametrize(("item", "value"), [(None, 5.0), ("ema", 5.0), ("params", 0.5)])
+def test_a_run_is_its_average_unless_told_otherwise(run_of: Callable[..., Path], item: Any, value: float) -> None:
+    params = read_params(run_of({5: 0.3}), tiny_config(N), 5, item)
+    assert {float(leaf.ravel()[0]) for leaf in jax.tree.leaves(params)} == {value}
 
 
 def test_steps_that_do_not_exist(written: Path, copy: Path) -> None:

@@ -18,6 +18,7 @@ from zoe_jax.config import ZoeDepthConfig
 from zoe_jax.convert import orbax_folder
 from zoe_jax.convert.errors import CheckpointError
 from zoe_jax.convert.families import FAMILIES
+from zoe_jax.convert.families.beit import BEIT, is_beit
 from zoe_jax.convert.families.huggingface import HUGGINGFACE, apply_config_json, config_json
 from zoe_jax.convert.families.midas import MIDAS
 from zoe_jax.convert.families.official import OFFICIAL
@@ -53,14 +54,14 @@ class TensorFile:
 
 
 def read_tensor_file(path: Path) -> TensorFile:
-    """A `.pt` or `.safetensors` file, or a folder as Hugging Face lays it out.
+    """A `.pt` or `.safetensors` file, or a folder as Hugging Face lays it out, also by the name of its index.
 
     Raises:
         CheckpointError: it is none of these, or damaged.
     """
     if not path.exists():
         raise CheckpointError("does not exist", file=path)
-    if path.is_dir() or path.suffix == ".safetensors":
+    if path.is_dir() or path.suffix in (".safetensors", ".json"):
         tensors = read_safetensors(path)
         file = (path if path.is_dir() else path.parent) / "config.json"
         return TensorFile(tensors, Origin(), _read_json(file) if file.is_file() else None)
@@ -106,6 +107,28 @@ def read_checkpoint(
     return Checkpoint(config, params, unused, replace(file.origin, family=family.name), preset)
 
 
+def read_encoder(path: Path, config: ZoeDepthConfig) -> Checkpoint:
+    """A checkpoint for its encoder's sake: of a whole model, or timm's BEiT, of which the parameters have only that.
+
+    Args:
+        path: as for `read_checkpoint`.
+        config: the model that the encoder is for.
+
+    Raises:
+        CheckpointError: as `read_checkpoint`, or the BEiT is not that of `config`.
+    """
+    if not orbax_folder.is_folder(path):
+        tensors = read_tensor_file(path).tensors
+        if is_beit(tensors):
+            # what stands on the encoder may be what no file of PyTorch has
+            alone = ZoeDepthConfig(
+                config.encoder, head=None, network_size=config.network_size, param_dtype=config.param_dtype
+            )
+            params, unused = to_params(tensors, BEIT, alone, str(path))
+            return Checkpoint(alone, params, unused, Origin())
+    return read_checkpoint(path, param_dtype=config.param_dtype)
+
+
 def identify(
     file: TensorFile, path: Path, preset: str | None = None, overrides: Mapping[str, Any] | None = None
 ) -> tuple[Family, str, ZoeDepthConfig]:
@@ -116,6 +139,8 @@ def identify(
         ConfigError: an override that does not exist.
     """
     overrides = overrides or {}
+    if is_beit(file.tensors):
+        raise CheckpointError("is an encoder only; a training takes it with --init-part encoder", file=path)
     if preset is not None:
         config = configs.override(configs.preset(preset), overrides)
         return detect_family(file.tensors, config, str(path)), preset, config

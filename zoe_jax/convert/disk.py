@@ -2,7 +2,6 @@
 
 import mmap
 import os
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from zoe_jax.convert.errors import CheckpointError
+from zoe_jax.whole_file import replaced
 
 
 def map_file(path: Path) -> UInt8[np.ndarray, "n_bytes"]:
@@ -38,30 +38,16 @@ def map_file(path: Path) -> UInt8[np.ndarray, "n_bytes"]:
 
 @contextmanager
 def replaced_file(path: Path) -> Iterator[BinaryIO]:
-    """A new file that takes the name `path` only when the block ends without an error; until then it has another.
+    """`whole_file.replaced`; whoever has the old file mapped keeps it.
 
     Raises:
         CheckpointError: the file cannot be written, for instance because the disk is full.
     """
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     try:
-        with partial.open("xb") as stream:
+        with replaced(path) as stream:
             yield stream
-        publish(partial, path)
     except OSError as error:
         raise CheckpointError(f"cannot be written ({_reason(error)})", file=path) from error
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def publish(partial: Path, path: Path) -> None:
-    """Gives a finished file its name, over whatever had it; its bytes reach the disk before the name does.
-
-    A reader sees the old file or the new one, and whoever has the old one mapped keeps it.
-    """
-    with partial.open("rb") as stream:
-        os.fsync(stream.fileno())
-    partial.replace(path)
 
 
 def _reason(error: Exception) -> str:

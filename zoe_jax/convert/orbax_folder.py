@@ -1,7 +1,8 @@
 """Our own checkpoint folder: `config.json` and Orbax items under `checkpoints/<step>/`; a training run is one too.
 
 A converted model has the items `params` and `unused` (tensors that no model uses, kept for exact round trips) at
-step 0; a run has `params`, `ema`, `opt_state` and `data` at many steps.
+step 0; a run has `params`, `opt_state`, `data` and, where it keeps a moving average of the parameters, `ema` at many
+steps. Validation measures the average where there is one, and so that is what a run is read as.
 """
 
 import contextlib
@@ -12,7 +13,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -27,6 +28,9 @@ from zoe_jax.models.zoedepth import Params, parameter_shapes
 
 FORMAT_VERSION = 1
 BEST_METRIC = "abs_rel"
+
+Item = Literal["params", "ema"]
+"""The parameters of a run themselves, or their moving average."""
 
 
 @dataclass(frozen=True)
@@ -124,20 +128,23 @@ def _manager(path: Path) -> Iterator[ocp.CheckpointManager]:
         yield manager
 
 
-def read_params(path: Path, config: ZoeDepthConfig, step: int, item: str = "params", sharding: Any = None) -> Params:
+def read_params(
+    path: Path, config: ZoeDepthConfig, step: int, item: Item | None = None, sharding: Any = None
+) -> Params:
     """Parameters of the step in `config.param_dtype`, whatever type and mesh they were saved from.
 
     Args:
         path: the folder.
         config: the model; its parameter shapes must be those of the folder.
         step: as `choose_step` gave it.
-        item: `params`, or `ema` of a run that keeps an average.
+        item: which of the two; by default `ema` where there is one.
         sharding: one for all leaves, or a tree of shardings; the default device otherwise.
 
     Raises:
         CheckpointError: the item is missing, damaged, or holds other parameters.
     """
-    folder = path / "checkpoints" / str(step) / item
+    saved = path / "checkpoints" / str(step)
+    folder = saved / (item or ("ema" if (saved / "ema").is_dir() else "params"))
     shapes = parameter_shapes(config)
     sharding = sharding or jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     with ocp.StandardCheckpointer() as checkpointer, _quiet_absl():

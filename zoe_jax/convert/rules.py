@@ -83,6 +83,8 @@ class Family:
     """(regular expression of names, why no model uses them)."""
     constants: Callable[[ZoeDepthConfig], dict[str, np.ndarray]] = lambda config: {}
     """Tensors that readers of this family demand beyond the model, by value."""
+    part: str = ""
+    """Beginning of the paths of the parameters that a file of this family has; empty for those of a whole model."""
 
     def slots(self, config: ZoeDepthConfig) -> list[Slot]:
         """One slot for each tensor of this family that a model of `config` uses.

@@ -4,7 +4,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from zoe_jax.convert.arrays import DTYPE_NAMES, Tensors, arrays_to_write, view_bytes
-from zoe_jax.convert.disk import map_file, publish, replaced_file
+from zoe_jax.convert.disk import map_file, replaced_file
 from zoe_jax.convert.errors import CheckpointError, quoted
+from zoe_jax.whole_file import publish
 
 SINGLE_NAME = "model.safetensors"
 INDEX_NAME = "model.safetensors.index.json"
@@ -137,12 +138,7 @@ def _read_json(text: bytes, path: Path) -> dict[str, Any]:
     return parsed
 
 
-def write_safetensors(
-    path: str | os.PathLike[str],
-    tensors: Tensors,
-    max_shard_bytes: int = 5_000_000_000,
-    metadata: Mapping[str, str] | None = None,
-) -> None:
+def write_safetensors(path: str | os.PathLike[str], tensors: Tensors, max_shard_bytes: int = 5_000_000_000) -> None:
     """Writes a safetensors checkpoint; the tensors of one shard are in memory at a time.
 
     What it replaces is replaced only when all is written. A folder's former `model*.safetensors` files and index go,
@@ -152,13 +148,11 @@ def write_safetensors(
         path: a file if it ends in `.safetensors`; else a folder, in which the files are named as Hugging Face does.
         tensors: arrays by name.
         max_shard_bytes: a folder gets several files where one would be larger (single tensors are not cut).
-        metadata: text for the header; by default `{"format": "pt"}`, which transformers insists on.
 
     Raises:
         CheckpointError: a name comes twice, the format has no such type, or a file cannot be written.
     """
     path = Path(path)
-    metadata = dict(metadata or {"format": "pt"})
     alone = path.suffix == ".safetensors"
     folder = path.parent if alone else path
     try:
@@ -169,7 +163,7 @@ def write_safetensors(
                 written = Path(partial) / str(len(shards))
                 written.touch()
                 mode = written.stat().st_mode
-                save_file(shard, written, metadata)
+                save_file(shard, written, {"format": "pt"})  # on which transformers insists
                 written.chmod(mode)  # the library makes it readable for its owner alone, whatever the umask says
                 shards.append((written, {name: array.nbytes for name, array in shard.items()}))
             if alone:

@@ -103,7 +103,7 @@ def to_params(
     by_path: dict[str, list[Slot]] = {}
     for slot in family.slots(config):
         by_path.setdefault(slot.path, []).append(slot)
-    shapes = parameter_shapes(config)
+    shapes = {path: leaf for path, leaf in parameter_shapes(config).items() if path.startswith(family.part)}
     if not by_path.keys() <= shapes.keys():
         raise AssertionError(f"the {family.name} table fills parameters that do not exist: {by_path.keys() - shapes}")
 

@@ -1,4 +1,4 @@
-"""One table of name rules for each family of checkpoint files."""
+"""One table of name rules for each family of checkpoint files; FAMILIES are those of whole models."""
 
 from zoe_jax.convert.families.huggingface import HUGGINGFACE
 from zoe_jax.convert.families.midas import MIDAS

@@ -26,6 +26,7 @@ _BLOCK, _STAGE = "backbone.encoder.layer.{block}", "encoder/stage_{stage}"
 _REASSEMBLE = "neck.reassemble_stage"
 _LAYER = "metric_head.patch_transformer.transformer_encoder.{layer}"
 _FIRST_RESIDUAL = "neck.fusion_stage.layers.0.residual_layer1"
+_DEFAULT_EPSILON = 1e-12  # of transformers' BEiT
 
 
 def rules(config: ZoeDepthConfig) -> Iterator[Rule]:
@@ -115,7 +116,8 @@ HUGGINGFACE = Family("huggingface", rules, f"{_FIRST_RESIDUAL}.convolution{{conv
 def apply_config_json(config: ZoeDepthConfig, json_config: Mapping[str, Any], source: str) -> ZoeDepthConfig:
     """The preset with what a config.json says beyond shapes: depth ranges, domains, kind of bins and attractors.
 
-    `attractor_alpha` and `attractor_gamma` are not taken: transformers, like the original, never uses them.
+    `attractor_alpha` and `attractor_gamma` are not taken: transformers, like the original, never uses them. Nor is a
+    `layer_norm_eps` of 1e-12, BEiT's default there: the weights were trained with the original's 1e-6.
 
     Raises:
         CheckpointError: config.json is not of this model, or contradicts the shapes of the tensors.
@@ -137,8 +139,11 @@ def apply_config_json(config: ZoeDepthConfig, json_config: Mapping[str, Any], so
             "head.min_temperature": json_config["min_temp"],
             "head.max_temperature": json_config["max_temp"],
         }
+        epsilon = (json_config.get("backbone_config") or {}).get("layer_norm_eps", _DEFAULT_EPSILON)
+        if epsilon != _DEFAULT_EPSILON:
+            told["encoder.layer_norm_epsilon"] = epsilon
         uneven = any(b["n_bins"] != told["head.n_bins"] for b in bins)
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"config.json lacks or misstates {error}", file=source) from None
     if len(bins) != len(config.domains):
         problem = f"config.json has {len(bins)} bin_configurations, the tensors have {len(config.domains)}"
@@ -173,6 +178,7 @@ def config_json(config: ZoeDepthConfig) -> dict[str, Any]:
             "intermediate_size": encoder.mlp_ratio * encoder.width,
             "num_hidden_layers": encoder.depth,
             "num_attention_heads": encoder.heads,
+            "layer_norm_eps": encoder.layer_norm_epsilon,
             "use_relative_position_bias": True,
             "use_absolute_position_embeddings": False,
             "reshape_hidden_states": False,
