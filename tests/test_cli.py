@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 import zoe_jax
+from zoe_jax import cli
 from zoe_jax.cli import main
 from zoe_jax.convert.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from zoe_jax.convert.orbax_folder import Origin
@@ -145,3 +146,27 @@ def test_help_names_every_command(capsys):
     printed = capsys.readouterr().out
     for command in ("convert", "inspect", "predict"):
         assert command in printed
+
+
+def test_ctrl_c_promises_only_what_a_command_keeps(monkeypatch, capsys):
+    def interrupted(arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_parse", interrupted)
+    said = {}
+    for command in ("convert", "evaluate", "export-params", "inspect", "predict", "prepare", "tables", "train"):
+        assert run(command, "x") == 130
+        said[command] = capsys.readouterr().err
+    goes_on = "zoe-jax: interrupted; the same command goes on from what is finished\n"
+    assert {command for command, words in said.items() if words == goes_on} == {"evaluate", "prepare", "train"}
+    assert "--skip-existing" in said.pop("predict")
+    assert {words for words in said.values() if words != goes_on} == {"zoe-jax: interrupted\n"}
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["prepare", "folder", "--help"]])
+def test_a_reader_that_has_gone_is_no_bug(arguments):
+    command = [sys.executable, "-m", "zoe_jax", *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        running.stdout.close()
+        assert running.stderr.read() == ""
+    assert running.returncode == 141

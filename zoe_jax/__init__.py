@@ -33,7 +33,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    # on first use, so that `import zoe_jax` and `zoe-jax --help` do not wait for JAX
+    # on first use, so that `import zoe_jax` does not wait for JAX
     if name in _HOMES:
         return getattr(importlib.import_module(f"zoe_jax.{_HOMES[name]}"), name)
     raise AttributeError(f"module 'zoe_jax' has no attribute {name!r}")

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import signal
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -133,8 +134,8 @@ class Evaluate:
 
         from zoe_jax.depth_model import load
         from zoe_jax.evaluate.command import checkpoint_names, evaluate, summary_table
-        from zoe_jax.input.command import progress_bar
         from zoe_jax.input.hosts import join_other_hosts
+        from zoe_jax.input.progress import progress_bar
 
         join_other_hosts(self.distribution)
         given = self.model
@@ -191,8 +192,9 @@ class ExportParams:
     """File (official) or folder (orbax, huggingface) to write; it must not exist."""
     to: Literal["orbax", "official", "huggingface"] | None = None
     """Layout to write; by default official where the destination ends in .pt or .pth, else orbax."""
-    item: Literal["params", "ema"] = "params"
-    """The parameters themselves, or their moving average."""
+    item: Literal["params", "ema"] | None = None
+    """The parameters themselves, or their moving average; by default the average where the run keeps one, since that is
+    what validation measures."""
     step: int | None = None
     """Which checkpoint; by default the best by validation, else the latest."""
 
@@ -203,7 +205,7 @@ class ExportParams:
 
         layout = self.to or _layout_of(self.destination)
         write_checkpoint(read_run(self.run_dir, self.item, self.step), self.destination, layout)
-        _say(f"{self.destination}: {layout}, {self.item} of {self.run_dir}")
+        _say(f"{self.destination}: {layout}, {self.item or 'parameters'} of {self.run_dir}")
         return 0
 
 
@@ -219,21 +221,43 @@ Command = (
 )
 
 
+GOES_ON = {
+    "predict": "; the same command with --skip-existing goes on from what is finished",
+    **dict.fromkeys(("evaluate", "prepare", "train"), "; the same command goes on from what is finished"),
+}
+"""What is said after Ctrl-C."""
+
+
 def main(arguments: list[str] | None = None) -> int:
-    """Runs one sub-command; 2 for anything that the user can mend, told in one line."""
+    """Runs one sub-command; 2 for anything that the user can mend, told in one line.
+
+    128 + the signal's number after Ctrl-C, and where nobody reads on what is printed, as behind `| head`.
+    """
     logging.basicConfig(level=logging.WARNING, format="zoe-jax: %(message)s", handlers=[_StandardError()], force=True)
     logging.getLogger("zoe_jax").setLevel(logging.INFO)
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        command = _parse(arguments)
-        _use_compilation_cache()
-        return command.run()
+        return _run(arguments)
     except ZoeJaxError as error:
         sys.stderr.write(f"zoe-jax: {error}\n")
         return 2
     except KeyboardInterrupt:
-        sys.stderr.write("zoe-jax: interrupted; the same command goes on from what is finished\n")
-        return 130
+        goes_on = GOES_ON.get(next(iter(arguments), ""), "")
+        sys.stderr.write(f"zoe-jax: interrupted{goes_on}\n")
+        return 128 + signal.SIGINT
+    except BrokenPipeError:
+        # what is still buffered goes nowhere when Python ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+
+
+def _run(arguments: list[str]) -> int:
+    try:
+        command = _parse(arguments)
+        _use_compilation_cache()
+        return command.run()
+    finally:
+        sys.stdout.flush()  # a pipe that nobody reads is found out here, not while Python ends
 
 
 class _StandardError(logging.StreamHandler[Any]):

@@ -9,8 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import jax
-
+from tests.processes import begin
 from tests.synthetic import tiny_config, tiny_params
 from zoe_jax.evaluate.command import EvaluateOptions, evaluate
 
@@ -23,17 +22,8 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("data_dir", type=Path)
     parser.add_argument("output_dir", type=Path)
-    parser.add_argument("--devices", type=int, default=1)
-    parser.add_argument("--process", type=int, default=0)
-    parser.add_argument("--processes", type=int, default=1)
-    parser.add_argument("--port", type=int)
     parser.add_argument("--die-after", type=int)
-    arguments = parser.parse_args()
-    jax.config.update("jax_num_cpu_devices", arguments.devices)
-    jax.config.update("jax_disable_most_optimizations", True)
-    if arguments.processes > 1:
-        jax.config.update("jax_cpu_collectives_implementation", "gloo")
-        jax.distributed.initialize(f"127.0.0.1:{arguments.port}", arguments.processes, arguments.process)
+    arguments = begin(parser)
     options = EvaluateOptions(
         datasets=DATA_SETS, data_dir=arguments.data_dir, output_dir=arguments.output_dir, batch_size=BATCH_SIZE
     )

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
+from tests.input.in_memory_source import InMemorySource
 from zoe_jax.config import preset
 from zoe_jax.evaluate.baselines import TrainingDepths
 from zoe_jax.evaluate.compare import depth_of_domain, evaluate_source, mean_metrics
 from zoe_jax.evaluate.metrics import DepthMetrics
-from zoe_jax.input.in_memory import InMemorySource
 
 RANDOM = np.random.default_rng(0)
 DEPTH_M = RANDOM.uniform(1, 9, (5, 4, 6)).astype(np.float32)

@@ -1,3 +1,5 @@
+import functools
+import itertools
 import json
 
 import jax
@@ -11,9 +13,9 @@ from zoe_jax.evaluate.metrics import (
     batch_sums,
     depth_metrics,
     mean_over_images,
-    zero_sums,
 )
-from zoe_jax.evaluate.validity import crop_mask, prediction_for_evaluation, valid_depth_mask
+from zoe_jax.evaluate.validity import crop_mask, prediction_for_evaluation
+from zoe_jax.input.records import valid_depth
 
 ORIGINAL_NAMES = {
     "a1": "delta1",
@@ -63,7 +65,7 @@ def evaluated(case):
     settings = {"garg_crop": False, "eigen_crop": True, "min_depth_eval": 0.1, "max_depth_eval": 10} | case["eval"]
     low, high = float(settings["min_depth_eval"]), float(settings["max_depth_eval"])
     size = truth.shape[1:]
-    valid = valid_depth_mask(truth, low, high)
+    valid = valid_depth(truth, low, high)
     if settings["garg_crop"]:
         valid &= crop_mask("garg", *size)
     elif settings["eigen_crop"]:
@@ -105,11 +107,12 @@ def test_every_stored_case_has_its_test(reference):
 def test_images_and_means_of_a_data_sets_settings_are_the_originals(dataset, reference, x64):
     # x64, since the original computes in the truth's type, which is float64 where depth comes from millimetres
     (group,) = (group for group in stored(reference)["groups"] if group["dataset"] == dataset)
-    total = zero_sums()
+    parts = []
     for case in group["images"]:
         metrics, sums = evaluated(case)
         assert_is_the_originals(metrics, case["metrics"])
-        total = jax.tree.map(jnp.add, total, sums)
+        parts.append(sums)
+    total = added_up(parts)
     assert total.images == 3
     assert_is_the_originals(mean_over_images(total), group["dataset_metrics"])
 
@@ -156,6 +159,10 @@ def sums_of(prediction, truth, valid, example_mask=None):
     return batch_sums(jitted(prediction, truth, valid), valid, example_mask)
 
 
+def added_up(parts):
+    return functools.reduce(functools.partial(jax.tree.map, jnp.add), parts)
+
+
 def test_what_lies_under_the_mask_does_not_matter():
     prediction, truth, valid = random_batch(3)
     garbage = (jnp.where(valid, depth, bad) for depth, bad in ((prediction, jnp.nan), (truth, -1.0)))
@@ -192,17 +199,17 @@ def test_images_without_valid_pixels_are_counted_apart_and_leave_the_mean_alone(
 
 
 def test_the_mean_over_nothing_is_nan():
-    assert all(jnp.isnan(value) for value in mean_over_images(zero_sums()))
+    prediction, truth, valid = random_batch(2)
+    assert all(jnp.isnan(value) for value in mean_over_images(sums_of(prediction, truth, valid & False)))
 
 
 def test_the_mean_is_over_images_whatever_the_batches():
     prediction, truth, valid = random_batch(7)
     per_image = depth_metrics(prediction, truth, valid)
     for sizes in ((7,), (4, 3), (1, 1, 5)):
-        total, start = zero_sums(), 0
-        for size in sizes:
-            part = slice(start, start := start + size)
-            total = jax.tree.map(jnp.add, total, sums_of(prediction[part], truth[part], valid[part]))
+        ends = itertools.accumulate(sizes)
+        parts = [slice(end - size, end) for size, end in zip(sizes, ends, strict=True)]
+        total = added_up([sums_of(prediction[part], truth[part], valid[part]) for part in parts])
         for ours, values in zip(mean_over_images(total), per_image, strict=True):
             np.testing.assert_allclose(ours, np.asarray(values, np.float64).mean(), rtol=1e-6)
 

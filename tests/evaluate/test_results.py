@@ -1,13 +1,21 @@
 """The log that an evaluation goes on from, and the files that others read."""
 
-import csv
-import json
 import math
 
 import numpy as np
 import pytest
 
-from zoe_jax.evaluate.results import METRICS, Evaluation, EvaluationError, ImageOutcome, OutcomeLog, write_results
+from tests.evaluate.evaluations import results_of, strict, table_of
+from zoe_jax.errors import ZoeJaxError
+from zoe_jax.evaluate.results import (
+    METRICS,
+    Evaluation,
+    EvaluationError,
+    ImageOutcome,
+    OutcomeLog,
+    extremes,
+    write_results,
+)
 from zoe_jax.input.summary import DEPTH_EDGES_M
 
 RANGES = len(DEPTH_EDGES_M) - 1
@@ -23,15 +31,6 @@ def outcome(name, abs_rel=0.1, nonfinite_pixels=0, **metrics):
 
 ODD_NUMBERS = outcome('ünïcode/\u2028 and "quotes"', abs_rel=math.inf, silog=math.nan, rmse_log=-math.inf)
 REFUSED = ImageOutcome("blank", "no truth", "its depth is 0 everywhere")
-
-
-def strict(text):
-    """As a reader that knows no NaN and no Infinity."""
-
-    def refuse(constant):
-        raise AssertionError(f"{constant} is no JSON")
-
-    return json.loads(text, parse_constant=refuse)
 
 
 @pytest.mark.parametrize("kept", [outcome("plain"), ODD_NUMBERS, REFUSED], ids=["plain", "odd numbers", "refused"])
@@ -109,15 +108,29 @@ def test_hosts_that_do_not_write_read_and_keep(tmp_path):
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(EvaluationError, match=r"file/log\.jsonl cannot be written"):
+    with pytest.raises(ZoeJaxError, match=r"file/log\.jsonl cannot be written: Not a directory"):
         OutcomeLog(tmp_path / "file/log.jsonl", MADE_OF)
-    with pytest.raises(EvaluationError, match=r"file/results\.json cannot be written"):
+    with pytest.raises(ZoeJaxError, match=r"file/results\.json cannot be written"):
         write_results(tmp_path / "file", {}, [])
     log = OutcomeLog(tmp_path / "images/log.jsonl", MADE_OF)
     (tmp_path / "images/log.jsonl").unlink()
     (tmp_path / "images").rmdir()
     with pytest.raises(EvaluationError, match=r"log\.jsonl cannot be written"):
         log.extend([outcome("a")])
+
+
+def test_a_log_that_cannot_be_read_is_named(tmp_path):
+    with pytest.raises(EvaluationError, match=rf"{tmp_path} cannot be read: Is a directory"):
+        OutcomeLog(tmp_path, MADE_OF)
+
+
+def test_the_extremes_are_the_same_however_the_outcomes_come():
+    errors = {"a": 0.3, "b": 0.1, "c": math.nan, "d": 0.2, "e": 0.2, "f": 0.9, "g": 0.4, "h": 0.5}
+    outcomes = [outcome(name, abs_rel) for name, abs_rel in errors.items()]
+    assert [found.id for found in extremes([*outcomes, REFUSED])] == ["b", "d", "e", "h", "f", "c"]
+    assert extremes(outcomes[::-1]) == extremes(outcomes)
+    assert extremes([*extremes(outcomes[:7]), *outcomes[7:]]) == extremes(outcomes)
+    assert [found.id for found in extremes(outcomes[:3])] == ["b", "a", "c"]
 
 
 def test_means_are_over_the_images_that_count():
@@ -158,7 +171,7 @@ def test_error_over_depth_is_over_all_pixels():
 def test_results_are_json_and_a_table_whatever_the_numbers(tmp_path):
     evaluations = [Evaluation("a", "nyu", [outcome("x"), ODD_NUMBERS, REFUSED]), Evaluation("b", "nyu", [])]
     write_results(tmp_path, {"rules": "released"}, evaluations)
-    tree = strict((tmp_path / "results.json").read_text(encoding="utf-8"))
+    tree = results_of(tmp_path)
     assert (tree["format"], tree["rules"]) == (1, "released")
     first, second = tree["evaluations"]
     assert first["metrics"]["abs_rel"] == "inf"
@@ -166,8 +179,7 @@ def test_results_are_json_and_a_table_whatever_the_numbers(tmp_path):
     assert first["abs_rel_by_depth_m"][-1][1] == "inf"
     assert second["metrics"]["rmse"] == "nan"
     assert [kind for _, kind, _ in first["problems"]] == ["metric not finite", "no truth"]
-    with (tmp_path / "images.csv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = table_of(tmp_path)
     assert [row["id"] for row in rows] == ["x", ODD_NUMBERS.id, "blank"]
     assert [float(row["abs_rel"]) for row in rows[:2]] == [0.1, np.inf]
     assert rows[2]["abs_rel"] == ""

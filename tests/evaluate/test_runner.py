@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.evaluate.evaluations import seen_by, stopped_after
 from tests.evaluate.little import Little, damage, odd_scenes, scene, scenes, write
 from tests.synthetic import tiny_config, tiny_params
 from zoe_jax.depth_model import DepthModel
@@ -24,18 +25,12 @@ from zoe_jax.ops.resize import resize_bilinear_align_corners
 from zoe_jax.predict.predictor import PredictOptions
 from zoe_jax.predict.protocols import PROTOCOLS, protocol
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 RULE = Rule(1e-3, 10)
 SIZE = (64, 96)
 MIXED = 7
 """Images, of two sizes."""
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _quick_to_compile():
-    """The arithmetic is the same; tests/evaluate/test_end_to_end.py runs the machine code that a user gets."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture(scope="module")
@@ -148,18 +143,6 @@ def test_a_limit_takes_the_first_by_name(read, log):
 # ---- going on
 
 
-def stopped_after(count):
-    """Ctrl-C while this batch is prepared."""
-
-    def progress(items, task, total=None):
-        for number, item in enumerate(items):
-            if number == count:
-                raise KeyboardInterrupt
-            yield item
-
-    return progress
-
-
 def test_an_interrupted_run_goes_on_and_computes_nothing_twice(read, log, tmp_path, monkeypatch):
     run = evaluator("NK", 3)
     uninterrupted = run.run(read("mixed"), RULE, log("uninterrupted"))
@@ -179,19 +162,6 @@ def test_an_interrupted_run_goes_on_and_computes_nothing_twice(read, log, tmp_pa
     computed.clear()
     assert run.run(read("mixed"), RULE, log()) == uninterrupted
     assert not computed
-
-
-def seen_by(monkeypatch):
-    """The ids of the images that are read from now on."""
-    computed = []
-
-    def make_example(reader, entry, rule):
-        computed.append(entry.id)
-        return original(reader, entry, rule)
-
-    original = examples.make_example
-    monkeypatch.setattr(examples, "make_example", make_example)
-    return computed
 
 
 def test_progress_is_told_of_the_batches_that_are_left(read, log):

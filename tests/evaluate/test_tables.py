@@ -1,65 +1,22 @@
-"""The paper's tables, filled: what each cell says, three formats, and results that are refused."""
+"""The paper's tables, filled: what each cell says, in three formats."""
 
-import dataclasses
-import json
 import re
 from collections.abc import Callable, Sequence
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tests.evaluate.stored_results import evaluation
+from zoe_jax.cli import main
 from zoe_jax.evaluate import paper
-from zoe_jax.evaluate.result_files import Results, assign_methods, read_results
-from zoe_jax.evaluate.results import METRICS, Evaluation, EvaluationError, ImageOutcome, write_results
+from zoe_jax.evaluate.result_files import assign_methods, read_results
+from zoe_jax.evaluate.results import EvaluationError
 from zoe_jax.evaluate.rules import BENCHMARKS
 from zoe_jax.evaluate.tables import TablesOptions, paper_tables, write_tables
 from zoe_jax.view.number_tables import Document, NumberCell, NumberRow, as_html, as_latex, as_markdown
 
 HOSTILE = r"a_b&c%d$e#f{g}~h^i\j|<k>*"
-
-
-def evaluation(
-    checkpoint: str, data_set: str, method: str = "", images: int | None = None, **metrics: Any
-) -> dict[str, Any]:
-    """As in `results.json`: what the paper says of a method, but for `metrics`."""
-    values = dict.fromkeys(METRICS, 0.5) | paper.published_metrics(method, data_set) | metrics
-    whole = BENCHMARKS[data_set].images or 1 if data_set in BENCHMARKS else 1
-    return {
-        "checkpoint": checkpoint,
-        "data_set": data_set,
-        "images": whole if images is None else images,
-        "metrics": values,
-    }
-
-
-def tree(evaluations: Sequence[dict[str, Any]], preset: str | None = None, **changes: Any) -> dict[str, Any]:
-    checkpoints = {e["checkpoint"]: {"source": f"{e['checkpoint']}.pt", "preset": preset} for e in evaluations}
-    data_sets = {e["data_set"]: {"title": e["data_set"], "rule": {"min_depth_m": 0.001}} for e in evaluations}
-    return {
-        "format": 1,
-        "commit": "0123abc",
-        "rules": "released",
-        "protocol": "evaluate",
-        "flip": True,
-        "checkpoints": checkpoints,
-        "data_sets": data_sets,
-        "evaluations": list(evaluations),
-        **changes,
-    }
-
-
-@pytest.fixture
-def write(tmp_path: Path) -> Callable[..., Path]:
-    """Writes a result file and gives its path."""
-
-    def write(evaluations: Sequence[dict[str, Any]], name: str = "results", **changes: Any) -> Path:
-        path = tmp_path / f"{name}.json"
-        path.write_text(json.dumps(tree(evaluations, **changes)))
-        return path
-
-    return write
 
 
 def document(*paths: Path, rows: Sequence[str] = ()) -> Document:
@@ -79,9 +36,9 @@ def texts(row: NumberRow) -> list[tuple[str, str, str]]:
 # ---- cells
 
 
-def test_equal_digits_are_reproduced_and_others_are_off_by_so_much(write: Callable[..., Path]) -> None:
+def test_equal_digits_are_reproduced_and_others_are_off_by_so_much(stored: Callable[..., Path]) -> None:
     measured = evaluation("zoed_n", "nyu", "ZoeD-M12-N", abs_rel=0.07549, rmse=0.2744, delta1=0.9545001, log10=0.0326)
-    made = document(write([measured]))
+    made = document(stored([measured]))
     assert texts(row(made, 1, "ZoeD-M12-N")) == [
         ("0.955", "reproduced", ""),
         ("0.995", "reproduced", ""),
@@ -98,9 +55,9 @@ def test_equal_digits_are_reproduced_and_others_are_off_by_so_much(write: Callab
 
 
 @pytest.mark.parametrize("method", ["ZoeD-M12-N", "ZoeD-M12-K", "ZoeD-M12-NK", "ZoeD-X-N", "ZoeD-X-K"])
-def test_the_papers_own_numbers_reproduce_all_of_a_row(write: Callable[..., Path], method: str) -> None:
+def test_the_papers_own_numbers_reproduce_all_of_a_row(stored: Callable[..., Path], method: str) -> None:
     keys = [key for key in BENCHMARKS if len(paper.published_metrics(method, key)) > 2]
-    made = document(write([evaluation(method, key, method) for key in keys]))
+    made = document(stored([evaluation(method, key, method) for key in keys]))
     found = [
         cell
         for table in (made.tables[0], *made.tables[2:])
@@ -116,9 +73,9 @@ def test_the_papers_own_numbers_reproduce_all_of_a_row(write: Callable[..., Path
     assert len(off) <= 2
 
 
-def test_improvement_is_recomputed_from_the_cells(write: Callable[..., Path]) -> None:
+def test_improvement_is_recomputed_from_the_cells(stored: Callable[..., Path]) -> None:
     nk = [evaluation("zoed_nk", key, "ZoeD-M12-NK") for key in ("nyu", "kitti", "ibims", "vkitti2")]
-    made = document(write(nk))
+    made = document(stored(nk))
     assert texts(row(made, 2, "ZoeD-M12-NK"))[-1] == ("25.2", "reproduced", "")
     assert texts(row(made, 3, "ZoeD-M12-NK"))[4:8] == [
         ("0.615", "reproduced", ""),
@@ -127,15 +84,15 @@ def test_improvement_is_recomputed_from_the_cells(write: Callable[..., Path]) ->
         ("10.6", "reproduced", ""),
     ]
     worse = [*nk[:3], evaluation("zoed_nk", "vkitti2", "ZoeD-M12-NK", abs_rel=0.19)]
-    made = document(write(worse))
+    made = document(stored(worse))
     # on vkitti2 as the reference is: a quarter of its part is lost
     assert row(made, 2, "ZoeD-M12-NK").cells[-1] == NumberCell("14.0", "off", "-11.2")
-    made = document(write(nk[:3]))
+    made = document(stored(nk[:3]))
     assert texts(row(made, 2, "ZoeD-M12-NK"))[-2:] == [("0.105", "not run", ""), ("25.2", "not run", "")]
 
 
-def test_an_improvement_that_does_not_follow_is_remarked(write: Callable[..., Path]) -> None:
-    made = document(write([evaluation("zoed_n", "nyu")]))
+def test_an_improvement_that_does_not_follow_is_remarked(stored: Callable[..., Path]) -> None:
+    made = document(stored([evaluation("zoed_n", "nyu")]))
     remarks = [
         (table.key, line.name, cell.text, cell.note)
         for table in made.tables
@@ -146,20 +103,20 @@ def test_an_improvement_that_does_not_follow_is_remarked(write: Callable[..., Pa
     assert remarks == [("paper3", "LocalBins", "-0.7", "from its numbers: -0.9")]
 
 
-def test_a_part_of_the_images_reproduces_nothing(write: Callable[..., Path]) -> None:
-    made = document(write([evaluation("zoed_k", "ddad", "ZoeD-M12-K", images=20, rmse=7.2)]))
+def test_a_part_of_the_images_reproduces_nothing(stored: Callable[..., Path]) -> None:
+    made = document(stored([evaluation("zoed_k", "ddad", "ZoeD-M12-K", images=20, rmse=7.2)]))
     found = texts(row(made, 4, "ZoeD-M12-K"))[4:8]
     assert found[:3] == [("0.835", "part", "="), ("0.129", "part", "="), ("7.200", "part", "+0.092")]
     assert found[3][1] == "part"
     assert "zoed_k on DDAD: 20 images, the paper's number is over 3950." in made.notes
     assert "reproduced" not in made.states
     # nothing was evaluated
-    made = document(write([evaluation("zoed_k", "ddad", images=0), evaluation("zoed_k", "vkitti2", "ZoeD-M12-K")]))
+    made = document(stored([evaluation("zoed_k", "ddad", images=0), evaluation("zoed_k", "vkitti2", "ZoeD-M12-K")]))
     assert row(made, 4, "ZoeD-M12-K").cells[4].state == "not run"
 
 
-def test_numbers_that_are_not_finite_are_shown(write: Callable[..., Path]) -> None:
-    made = document(write([evaluation("zoed_n", "ibims", "ZoeD-M12-N", rmse="inf", abs_rel="nan")]))
+def test_numbers_that_are_not_finite_are_shown(stored: Callable[..., Path]) -> None:
+    made = document(stored([evaluation("zoed_n", "ibims", "ZoeD-M12-N", rmse="inf", abs_rel="nan")]))
     assert texts(row(made, 3, "ZoeD-M12-N"))[4:8] == [
         ("0.658", "reproduced", ""),
         ("nan", "off", "+nan"),
@@ -168,16 +125,16 @@ def test_numbers_that_are_not_finite_are_shown(write: Callable[..., Path]) -> No
     ]
 
 
-def test_a_model_of_ones_own_has_a_row_of_its_own(write: Callable[..., Path]) -> None:
-    made = document(write([evaluation("mine", "nyu", rmse=12.345), evaluation("mine", "zoe_folder/room")]))
+def test_a_model_of_ones_own_has_a_row_of_its_own(stored: Callable[..., Path]) -> None:
+    made = document(stored([evaluation("mine", "nyu", rmse=12.345), evaluation("mine", "zoe_folder/room")]))
     assert texts(made.tables[0].rows[-1])[3:5] == [("0.500", "own", ""), ("12.35", "own", "")]
     assert made.tables[0].rows[-1].rule_above
     assert [line.name for line in made.tables[3].rows][-1] == "ZoeD-M12-NK"
     assert "In no table: mine on zoe_folder/room." in made.notes
 
 
-def test_the_rules_are_named(write: Callable[..., Path]) -> None:
-    path = write([evaluation("zoed_n", "nyu")], rules="corrected", flip=False)
+def test_the_rules_are_named(stored: Callable[..., Path]) -> None:
+    path = stored([evaluation("zoed_n", "nyu")], rules="corrected", flip=False)
     made = document(path)
     named = "Measured under the rules corrected, by the protocol evaluate, without the mirrored image"
     assert named in made.summary
@@ -187,147 +144,38 @@ def test_the_rules_are_named(write: Callable[..., Path]) -> None:
         assert form(made).count(named) == 5
 
 
-# ---- which checkpoint fills which row
-
-
-def rows_of(write: Callable[..., Path], names: Sequence[str], given: Sequence[str] = (), **changes: Any) -> Any:
-    return assign_methods(read_results([write([evaluation(name, "nyu") for name in names], **changes)]), given)
-
-
-def test_rows_are_those_of_names_presets_and_the_user(write: Callable[..., Path]) -> None:
-    assert rows_of(write, ["first"], preset="zoed_nk") == {"first": "ZoeD-M12-NK"}
-    given = ["a=ZoeD-X-N", "b = 1=bts", "c=own"]
-    names = ["a", "b = 1", "c", "zoed_n"]
-    assert rows_of(write, names, given) == {"a": "ZoeD-X-N", "b = 1": "BTS", "c": None, "zoed_n": "ZoeD-M12-N"}
-
-
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        (["a"], "--row 'a' should be CHECKPOINT=ROW"),
-        (["a="], "should be CHECKPOINT=ROW"),
-        (["x=ZoeD-M12-N"], "there is no checkpoint 'x'; there are a, b"),
-        (["a=ZoeD"], "no table of the paper has a row 'ZoeD'"),
-        (["a=BTS", "b=BTS"], "the checkpoints 'a' and 'b' both fill the row BTS"),
-        ([], "the checkpoints 'a' and 'b' both fill the row ZoeD-M12-N; say by --row 'b=ROW' which"),
-    ],
-)
-def test_rows_that_cannot_be_are_named(write: Callable[..., Path], given: list[str], message: str) -> None:
-    with pytest.raises(EvaluationError, match=re.escape(message)):
-        rows_of(write, ["a", "b"], given, preset=None if given else "zoed_n")
-
-
-# ---- reading results
-
-
-def test_results_of_several_files_come_together(write: Callable[..., Path], tmp_path: Path) -> None:
-    first = write([evaluation("zoed_n", "nyu"), evaluation("zoed_n", "ibims", rmse="nan")])
-    second = write([evaluation("zoed_n", "ibims", rmse="nan"), evaluation("zoed_k", "ddad")], "second")
-    results = read_results([tmp_path, second, first])
-    assert list(results.sources) == [first, second]
-    assert list(results.measurements) == [("zoed_n", "nyu"), ("zoed_n", "ibims"), ("zoed_k", "ddad")]
-    assert results.of("zoed_k", "nyu") is None
-
-
-def test_what_evaluate_writes_is_read(tmp_path: Path) -> None:
-    outcomes = [ImageOutcome("a", "evaluated", metrics=dict.fromkeys(METRICS, 0.25)), ImageOutcome("b", "no truth")]
-    facts = {part: value for part, value in tree([]).items() if part not in ("format", "evaluations")}
-    facts["checkpoints"], facts["data_sets"] = {"zoed_n": {"preset": "zoed_n"}}, {"nyu": {"title": "NYU"}}
-    write_results(tmp_path, facts, [Evaluation("zoed_n", "nyu", outcomes)])
-    found = read_results([tmp_path]).of("zoed_n", "nyu")
-    assert found is not None
-    assert (found.images, found.metrics["abs_rel"], found.is_part) == (1, 0.25, True)
-
-
-def test_contradictions_are_named(write: Callable[..., Path]) -> None:
-    first = write([evaluation("zoed_n", "nyu")])
-
-    def fails(message: str, evaluations: Sequence[dict[str, Any]], **changes: Any) -> None:
-        second = write(evaluations, "second", **changes)
-        with pytest.raises(EvaluationError, match=message) as caught:
-            read_results([first, second])
-        assert str(first) in str(caught.value)
-        assert str(second) in str(caught.value)
-
-    others = [evaluation("zoed_k", "ddad")]
-    fails("was made with rules released, .* with rules paper; a table mixes no such numbers", others, rules="paper")
-    fails("protocol evaluate, .* with protocol infer", others, protocol="infer")
-    fails("flip True, .* with flip False", others, flip=False)
-    fails("contradict each other about zoed_n on nyu", [evaluation("zoed_n", "nyu", rmse=0.3)])
-    fails("contradict each other", [evaluation("zoed_n", "nyu", images=3)])
-    fails("call different checkpoints 'zoed_n'", [evaluation("zoed_n", "ibims")], preset="zoed_n")
-    other_rule = {"nyu": {"rule": {"min_depth_m": 0.0}}}
-    fails("evaluate nyu by different rules of the name released", [evaluation("zoed_n", "nyu")], data_sets=other_rule)
-
-
-def test_the_same_parameters_are_the_same_checkpoint(write: Callable[..., Path]) -> None:
-    paths = [
-        write([evaluation("a", key)], key, checkpoints={"a": {"source": key, "parameters_sha256": digest}})
-        for key, digest in (("nyu", "12"), ("ibims", "12"), ("ddad", "34"))
-    ]
-    assert len(read_results(paths[:2]).measurements) == 2
-    with pytest.raises(EvaluationError, match="call different checkpoints 'a'"):
-        read_results(paths)
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("", "cannot be read as JSON"),
-        ("[" * 100_000, "cannot be read as JSON"),
-        ("[]", "is no results.json of zoe-jax evaluate: rules, protocol, flip, checkpoints, data_sets, evaluations"),
-        ({"rules": 3}, "rules is missing, or of another kind"),
-        ({"checkpoints": {"zoed_n": 1}}, "checkpoints is missing, or of another kind"),
-        ({"format": 2}, "has the format 2; this version reads 1"),
-        ({"evaluations": [{}]}, "evaluation 1 is damaged (KeyError: 'checkpoint')"),
-        ({"evaluations": [evaluation("zoed_n", "nyu", rmse="much")]}, "evaluation 1 is damaged (ValueError"),
-        ({"evaluations": [evaluation("zoed_n", "nyu", rmse=None)]}, "evaluation 1 is damaged (TypeError"),
-        ({"evaluations": [evaluation("x", "nyu")]}, "evaluation 1 is of the checkpoint 'x', which is not described"),
-        ({"evaluations": [evaluation("zoed_n", "ddad")]}, "of the data_set 'ddad', which is not described"),
-    ],
-)
-def test_damaged_and_foreign_files_are_named(tmp_path: Path, content: Any, message: str) -> None:
-    path = tmp_path / "some.json"
-    if not isinstance(content, str):
-        content = json.dumps(tree([evaluation("zoed_n", "nyu")]) | content)
-    path.write_text(content)
-    with pytest.raises(EvaluationError, match=re.escape(message)) as caught:
-        read_results([path])
-    assert str(path) in str(caught.value)
-
-
-def test_missing_files_are_named(tmp_path: Path) -> None:
-    with pytest.raises(EvaluationError, match="no results are given"):
-        read_results([])
-    with pytest.raises(EvaluationError, match=r"has no results\.json; it should be an output folder"):
-        read_results([tmp_path])
-    with pytest.raises(EvaluationError, match=r"none\.json cannot be read"):
-        read_results([tmp_path / "none.json"])
-
-
-def test_results_that_no_table_has_are_refused(write: Callable[..., Path]) -> None:
+def test_results_that_no_table_has_are_refused(stored: Callable[..., Path]) -> None:
     with pytest.raises(
         EvaluationError, match="nothing to put into Tables 1 to 4: there are results of a on diml_indoor"
     ):
-        document(write([evaluation("a", "diml_indoor")]))
+        document(stored([evaluation("a", "diml_indoor")]))
     # the paper evaluates it indoors only
     with pytest.raises(EvaluationError, match="there are results of zoed_n on ddad, and the tables are of ddad, "):
-        document(write([evaluation("zoed_n", "ddad")]))
+        document(stored([evaluation("zoed_n", "ddad")]))
     with pytest.raises(EvaluationError, match="there are results of nothing"):
-        document(write([evaluation("zoed_n", "nyu", images=0)]))
+        document(stored([evaluation("zoed_n", "nyu", images=0)]))
 
 
 # ---- files
 
 
-def test_files_are_written_whole(write: Callable[..., Path], tmp_path: Path) -> None:
-    path = write([evaluation("zoed_n", "nyu", "ZoeD-M12-N")])
+def test_files_are_written_whole(stored: Callable[..., Path], tmp_path: Path) -> None:
+    path = stored([evaluation("zoed_n", "nyu", "ZoeD-M12-N")])
     written = write_tables([path], tmp_path / "new/out")
     assert [file.name for file in written] == ["tables.md", "tables.tex", "tables.html"]
     assert sorted((tmp_path / "new/out").iterdir()) == sorted(written)
     before = written[0].read_text()
     (only,) = write_tables([path], tmp_path / "new/out", ["md"], rows=["zoed_n=ZoeD-X-N"])
     assert only.read_text() != before
+
+
+def test_a_place_that_cannot_be_written_is_one_line(
+    stored: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = stored([evaluation("zoed_n", "nyu", "ZoeD-M12-N")])
+    (tmp_path / "file").write_text("")
+    assert main(["tables", str(path), "--output-dir", str(tmp_path / "file")]) == 2
+    assert capsys.readouterr().err == f"zoe-jax: {tmp_path}/file/tables.md cannot be written: Not a directory\n"
 
 
 def test_formats_are_those_of_the_options() -> None:
@@ -338,10 +186,10 @@ def test_formats_are_those_of_the_options() -> None:
 
 
 @pytest.fixture
-def made(write: Callable[..., Path]) -> Document:
+def made(stored: Callable[..., Path]) -> Document:
     evaluations = [evaluation("zoed_n", key, "ZoeD-M12-N", rmse=0.7) for key in ("nyu", "ibims")]
     partly = evaluation("zoed_n", "sunrgbd", "ZoeD-M12-N", images=3, rmse=0.2)
-    return document(write([*evaluations, partly, evaluation(HOSTILE, "ibims")]))
+    return document(stored([*evaluations, partly, evaluation(HOSTILE, "ibims")]))
 
 
 def test_markdown_has_all_cells(made: Document) -> None:
@@ -427,15 +275,9 @@ def test_html_has_all_cells_and_needs_nothing_else(made: Document) -> None:
     assert "prefers-color-scheme: dark" in text
 
 
-def test_a_state_without_cells_is_not_in_the_legend(write: Callable[..., Path]) -> None:
-    made = document(write([evaluation("zoed_n", "nyu", "ZoeD-M12-N")]))
+def test_a_state_without_cells_is_not_in_the_legend(stored: Callable[..., Path]) -> None:
+    made = document(stored([evaluation("zoed_n", "nyu", "ZoeD-M12-N")]))
     assert set(made.states) == {"reproduced", "not run", "published"}
     for form in (as_markdown, as_latex, as_html):
         assert "equal to the paper" in form(made)
         assert "over other images" not in form(made)
-
-
-def test_results_are_frozen(write: Callable[..., Path]) -> None:
-    results: Results = read_results([write([evaluation("zoed_n", "nyu")])])
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        results.rules = "paper"  # type: ignore[misc]

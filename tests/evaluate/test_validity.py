@@ -2,7 +2,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from zoe_jax.evaluate.validity import crop_mask, prediction_for_evaluation, valid_depth_mask
+from zoe_jax.evaluate.validity import crop_mask, prediction_for_evaluation
+from zoe_jax.input.records import valid_depth
 
 
 def box(mask):
@@ -26,10 +27,8 @@ def test_the_nyu_box_is_in_pixels_of_the_upper_left_corner():
 
 def test_bounds_are_excluded_and_nan_is_invalid():
     truth = jnp.array([[0.0, 1e-3, 1.0, 10.0, 11.0, jnp.nan, -1.0]])
-    np.testing.assert_array_equal(
-        valid_depth_mask(truth, 1e-3, 10.0), [[False, False, True, False, False, False, False]]
-    )
-    np.testing.assert_array_equal(valid_depth_mask(truth, 0.0, 10.0), [[False, True, True, False, False, False, False]])
+    np.testing.assert_array_equal(valid_depth(truth, 1e-3, 10.0), [[False, False, True, False, False, False, False]])
+    np.testing.assert_array_equal(valid_depth(truth, 0.0, 10.0), [[False, True, True, False, False, False, False]])
 
 
 def test_predictions_are_clipped_and_nan_becomes_the_least_depth():

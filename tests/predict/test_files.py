@@ -52,6 +52,11 @@ def test_one_bad_file_does_not_stop_the_rest(folder, make_predictor, photo):
     assert not list((folder / "out").glob("*tiny*"))
 
 
+def test_a_bar_is_drawn_on_a_terminal_only(folder, make_predictor, capfd):
+    predict_files(make_predictor(), [str(folder / "in/a.png")], FileOptions(folder / "out"))
+    assert capfd.readouterr() == ("", "")
+
+
 def test_a_result_that_cannot_be_written_does_not_stop_the_rest(folder, make_predictor):
     (folder / "out").mkdir()
     (folder / "out" / "a_depth.npy").mkdir()

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.synthetic import MODEL_REFERENCE, golden
+from tests.synthetic import MODEL_REFERENCE, full_size_images, golden
 from zoe_jax import config as configs
 from zoe_jax.convert.checkpoint import read_checkpoint
 from zoe_jax.models.zoedepth import forward
@@ -33,7 +33,8 @@ class Model:
         return Predictor(functools.partial(forward, config), self.params, config.network_size, domains=config.domains)
 
 
-@pytest.fixture(scope="module", params=["N", "K", "NK"])
+# the last is what tests/test_full_size.py begins with
+@pytest.fixture(scope="module", params=["N", "NK", "K"])
 def official(request, full_size_file) -> Model:
     return Model(request.param, full_size_file(request.param, "official"))
 
@@ -56,8 +57,17 @@ def assert_depth(actual: np.ndarray, expected: np.ndarray, model: Model) -> None
         assert error.mean() < 2e-5
 
 
-def images(variant: str) -> dict[str, str]:
-    return {"nyu_": "input_NK_nyu", "kitti_": "input_NK_kitti"} if variant == "NK" else {"": f"input_{variant}"}
+def test_huggingface(huggingface):
+    arrays = golden(f"hf/golden_{huggingface.variant}")
+    # The conversion script of transformers gives K the range of N.
+    predictor = huggingface.predictor(max_depth_m=10.0) if huggingface.variant == "K" else huggingface.predictor()
+    image = read_image(MODEL_REFERENCE / "hf" / "input_480x640.png")
+    prepared = protocol("huggingface").plan((480, 640), huggingface.config.network_size).prepare(image)
+    at_network_size = predictor.predict(prepared, PredictOptions("evaluate", flip=False, network_size=(384, 512)))
+    assert_depth(at_network_size.depth_m[::4, ::4], arrays["predicted_depth_mult32__s4"][0], huggingface)
+    for key, flip in (("post_processed_mult32__s4", False), ("post_processed_flip_mult32__s4", True)):
+        depth = predictor.predict(image, PredictOptions("huggingface", flip=flip)).depth_m
+        assert_depth(depth[::4, ::4], arrays[key], huggingface)
 
 
 def test_the_original(official):
@@ -65,8 +75,7 @@ def test_the_original(official):
     # The original's K ends at 10 m for inference, at 80 m for evaluation.
     evaluation = official.predictor()
     inference = official.predictor(max_depth_m=10.0) if official.variant == "K" else evaluation
-    for name, file in images(official.variant).items():
-        image = read_image(MODEL_REFERENCE / "full" / f"{file}.png")
+    for name, image in full_size_images(official.variant).items():
         prepared = protocol("evaluate").plan(image.shape[:2], official.config.network_size).prepare(image)
         evaluated = evaluation.predict(prepared, PLAIN)
         assert_depth(evaluated.depth_m[::4, ::4], arrays[f"eval_{name}depth__s4"][0, 0], official)
@@ -79,16 +88,3 @@ def test_the_original(official):
         options = PredictOptions("evaluate", flip=False, network_size=plan.network_size)
         unpadded = inference.predict(plan.prepare(image), options).depth_m
         assert_depth(unpadded[::4, ::4], arrays["inferconfig_forward_depth__s4"][0, 0], official)
-
-
-def test_huggingface(huggingface):
-    arrays = golden(f"hf/golden_{huggingface.variant}")
-    # The conversion script of transformers gives K the range of N.
-    predictor = huggingface.predictor(max_depth_m=10.0) if huggingface.variant == "K" else huggingface.predictor()
-    image = read_image(MODEL_REFERENCE / "hf" / "input_480x640.png")
-    prepared = protocol("huggingface").plan((480, 640), huggingface.config.network_size).prepare(image)
-    at_network_size = predictor.predict(prepared, PredictOptions("evaluate", flip=False, network_size=(384, 512)))
-    assert_depth(at_network_size.depth_m[::4, ::4], arrays["predicted_depth_mult32__s4"][0], huggingface)
-    for key, flip in (("post_processed_mult32__s4", False), ("post_processed_flip_mult32__s4", True)):
-        depth = predictor.predict(image, PredictOptions("huggingface", flip=flip)).depth_m
-        assert_depth(depth[::4, ::4], arrays[key], huggingface)

@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
+from tests.predict.resizing import resize
 from tests.synthetic import MODEL_REFERENCE, golden, tiny_config, tiny_params
 from zoe_jax import DepthModel
 from zoe_jax.predict import PredictOptions, Protocol, read_image
 from zoe_jax.predict.protocols import protocol
-from zoe_jax.predict.resize import resize_bicubic, resize_bilinear
+from zoe_jax.predict.resize import bicubic_taps, bilinear_taps
 
 IMAGES = ["75x101", "61x133"]
 TINY = (64, 96)
@@ -65,7 +66,7 @@ def test_evaluate(official, image):
     at_network_size = arrays["eval_forward"][0, 0]
     assert_depth(model.predict(prepared, "evaluate", flip=False), at_network_size, variant)
     depth = model.predict(pixels, "evaluate", flip=False)
-    assert_depth(depth, resize_bilinear(at_network_size, pixels.shape[:2]), variant)
+    assert_depth(depth, resize(at_network_size, pixels.shape[:2], bilinear_taps), variant)
 
 
 @pytest.mark.parametrize("image", IMAGES)
@@ -78,7 +79,7 @@ def test_huggingface(huggingface, image, flip):
     assert_depth(depth, arrays[f"post_source_{'flip_' if flip else ''}{image}"], variant)
     # To another size transformers goes in a second bicubic step, from the network's own size if padding stays.
     for target, before in (("post_source_target", "post_source"), ("post_nopad_target", "predicted_depth")):
-        resized = resize_bicubic(np.squeeze(arrays[f"{before}_{image}"]), (50, 70))
+        resized = resize(np.squeeze(arrays[f"{before}_{image}"]), (50, 70), bicubic_taps)
         np.testing.assert_allclose(resized, arrays[f"{target}_{image}"], rtol=2e-6)
 
 

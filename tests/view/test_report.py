@@ -5,7 +5,9 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pytest
 
+from zoe_jax.errors import ZoeJaxError
 from zoe_jax.view.report import (
     Cell,
     Number,
@@ -52,6 +54,12 @@ def test_text_is_shown_as_it_is(tmp_path: Path) -> None:
     assert "<p>Third.</p>" in html
     assert "&lt;abc&gt;" in html
     assert html.count('class="strong"') == 1
+
+
+def test_a_page_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ZoeJaxError, match=r"file/report\.html cannot be written"):
+        write_report(Report("A title", "A summary.", []), tmp_path / "file/report.html")
 
 
 def write(tmp_path: Path, *sections: Section) -> str:

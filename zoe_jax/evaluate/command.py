@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 import jax
 import numpy as np
@@ -20,8 +21,17 @@ from rich.table import Table
 
 from zoe_jax import config as configs
 from zoe_jax.config import ZoeDepthConfig
+from zoe_jax.convert.source import CHECKPOINT_SUFFIXES
 from zoe_jax.evaluate.report import PicturedImage, write_evaluation_report
-from zoe_jax.evaluate.results import DAMAGED, METRICS, Evaluation, EvaluationError, OutcomeLog, write_results
+from zoe_jax.evaluate.results import (
+    DAMAGED,
+    METRICS,
+    Evaluation,
+    EvaluationError,
+    OutcomeLog,
+    extremes,
+    write_results,
+)
 from zoe_jax.evaluate.rules import BENCHMARKS, GROUPS, Benchmark, RuleName, benchmark_names, own_benchmark
 from zoe_jax.evaluate.runner import Clock, Evaluator, RunOptions
 from zoe_jax.input.prepare import Progress, silent
@@ -33,8 +43,6 @@ from zoe_jax.provenance import machine
 
 log = logging.getLogger(__name__)
 
-PICTURES = 3
-"""Best and worst images, so many of each, of every evaluation."""
 PROBLEMS_SHOWN = 5
 """Of one kind, on the terminal."""
 MAX_COLUMNS = 1000
@@ -108,11 +116,19 @@ def checkpoint_names(sources: Sequence[str]) -> list[tuple[str, str]]:
         name, equals, rest = source.partition("=")
         # a URL may hold the sign too
         if not (equals and re.fullmatch(r"[\w.-]+", name)):
-            name, rest = Path(source).stem if source.endswith((".pt", ".safetensors")) else Path(source).name, source
+            name, rest = _own_name(source), source
         taken = {taken for taken, _ in named}
         numbered = (f"{name}-{number}" for number in range(2, len(sources) + 2))
         named.append((name if name not in taken else next(n for n in numbered if n not in taken), rest))
     return named
+
+
+def _own_name(source: str) -> str:
+    """The last part of a path, an address (without its query and checksum) or a repository, without a suffix."""
+    path = Path(urlsplit(source).path if "://" in source else source)
+    if path.is_dir():
+        path = path.resolve()  # of `.` too
+    return path.stem if path.suffix in CHECKPOINT_SUFFIXES else path.name
 
 
 def evaluate(
@@ -193,7 +209,7 @@ def _decides(facts: Mapping[str, Any], name: str, key: str) -> dict[str, Any]:
         log.warning("%s has no checksum: nothing is taken over from an earlier evaluation", key)
     made_with = facts["zoe_jax"]
     return {
-        **{part: made_with[part] for part in ("commit", "versions", *(() if checksum else ("date",)))},
+        **{part: made_with[part] for part in ("source_sha256", "versions", *(() if checksum else ("date",)))},
         **{part: facts[part] for part in ("rules", "protocol", "flip")},
         "checkpoint": facts["checkpoints"][name],
         "data_set": facts["data_sets"][key],
@@ -237,16 +253,15 @@ def _pictures(
     evaluator: Evaluator, reader: PreparedReader, benchmark: Benchmark, evaluation: Evaluation, options: EvaluateOptions
 ) -> list[PicturedImage]:
     """The best images by abs_rel, then the worst."""
-    # nan, which compares with nothing, is the worst
-    ranked = sorted(evaluation.evaluated, key=lambda outcome: np.nan_to_num(outcome.metrics["abs_rel"], nan=np.inf))
-    chosen = {outcome.id: outcome for outcome in (*ranked[:PICTURES], *ranked[-PICTURES:])}
-    depths = evaluator.depth_of(reader, benchmark.rules[options.rules], list(chosen))
+    chosen = extremes(evaluation.outcomes)
+    depths = evaluator.depth_of(reader, benchmark.rules[options.rules], [outcome.id for outcome in chosen])
     pictures = []
-    # a record that was read when its line was written may be damaged by now
-    for name, outcome in ((name, outcome) for name, outcome in chosen.items() if name in depths):
-        example, depth_m = depths[name]
-        image = eight_bits(example.pixels)
-        pictures.append(PicturedImage(name, image, example.truth_m, example.valid_mask, depth_m, outcome.metrics))
+    for outcome in chosen:
+        # a record that was read when its line was written may be damaged by now
+        if outcome.id in depths:
+            example, depth_m = depths[outcome.id]
+            image, valid_mask = eight_bits(example.pixels), example.valid_mask
+            pictures.append(PicturedImage(outcome.id, image, example.truth_m, valid_mask, depth_m, outcome.metrics))
     return pictures
 
 

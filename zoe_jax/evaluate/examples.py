@@ -15,7 +15,8 @@ from zoe_jax.evaluate.rules import Rule
 from zoe_jax.evaluate.validity import crop_mask
 from zoe_jax.input.augment import Sample
 from zoe_jax.input.geometry import KB_CROP, check_sizes, kb_crop
-from zoe_jax.input.reader import Header, PreparedReader, Record
+from zoe_jax.input.reader import PreparedReader, Record
+from zoe_jax.input.records import valid_depth
 from zoe_jax.input.source import DataError
 from zoe_jax.predict.geometry import Size
 from zoe_jax.predict.images import ImageError
@@ -49,18 +50,9 @@ class Contents:
 
 
 def list_contents(reader: PreparedReader, rule: Rule, make_plan: MakePlan, threads: int) -> Contents:
-    """Looks at every record's sizes; nothing is decoded, but all is read."""
-
-    def look(index: int) -> Header | DataError:
-        try:
-            return reader.header(index)
-        except DataError as error:
-            return error
-
-    with ThreadPoolExecutor(threads) as pool:
-        headers = list(pool.map(look, range(len(reader))))
+    """What the rule and the protocol make of the sizes of every record."""
     entries, odd = [], {}
-    for index, header in enumerate(headers):
+    for index, header in enumerate(reader.headers(threads)):
         if isinstance(header, DataError):
             odd[f"record {index}"] = ("unreadable", str(header))
             continue
@@ -110,13 +102,11 @@ def seen_under(
 ) -> tuple[Float32[np.ndarray, "h w 3"] | np.ndarray, Float32[np.ndarray, "H W"], Bool[np.ndarray, "H W"]]:
     """Image, truth in metres and the pixels that count.
 
-    Bounds are compared in the depth's own type; nan is outside of all.
-
     Raises:
         DataError: mask and depth, or what is to be cut alike, differ in size.
     """
     depth_m = record.depth_m
-    valid = (depth_m > rule.min_depth_m) & (depth_m < rule.max_depth_m)
+    valid = valid_depth(depth_m, rule.min_depth_m, rule.max_depth_m)
     if rule.use_mask and record.valid_mask is not None:
         if record.valid_mask.shape != depth_m.shape:
             raise DataError(f"{record.id}: its mask is {record.valid_mask.shape}, not of its depth's {depth_m.shape}")

@@ -97,12 +97,6 @@ class MetricSums(NamedTuple):
     """Real images without a valid pixel, which have no metrics and do not count."""
 
 
-def zero_sums() -> MetricSums:
-    """The sums over no image."""
-    zero = jnp.zeros((), jnp.result_type(float))
-    return MetricSums(DepthMetrics(*(zero for _ in DepthMetrics._fields)), jnp.int32(0), jnp.int32(0))
-
-
 def batch_sums(
     metrics: DepthMetrics, valid_mask: Bool[Array, "b h w"], example_mask: Bool[Array, "b"] | None = None
 ) -> MetricSums:

@@ -84,6 +84,9 @@ def write_evaluation_report(
 
     Returns:
         Its path.
+
+    Raises:
+        ZoeJaxError: it cannot be written.
     """
     data_sets = list(dict.fromkeys(evaluation.data_set for evaluation in evaluations))
     sections = [

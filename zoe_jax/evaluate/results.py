@@ -11,8 +11,7 @@ import json
 import math
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -28,6 +27,9 @@ FORMAT = 1
 """Of `results.json`."""
 
 METRICS = DepthMetrics._fields
+
+EXTREMES = 3
+"""Best and worst images, so many of each, whose pictures a report shows."""
 
 Status = Literal["evaluated", "no truth", "no valid pixel", "unreadable", "wrong scale"]
 DAMAGED: tuple[Status, ...] = ("unreadable", "wrong scale")
@@ -72,6 +74,17 @@ class ImageOutcome:
         metrics = {name: float(value) for name, value in tree["metrics"].items()}
         sums, counts = tuple(map(float, tree["abs_rel_sums"])), tuple(map(int, tree["pixels_by_depth"]))
         return cls(**tree | {"metrics": metrics, "abs_rel_sums": sums, "pixels_by_depth": counts})
+
+
+def extremes(outcomes: Iterable[ImageOutcome]) -> list[ImageOutcome]:
+    """The best of the images that count, by abs_rel, then the worst; nan, which compares with nothing, is the worst."""
+
+    def error(outcome: ImageOutcome) -> tuple[float, str]:
+        abs_rel = outcome.metrics["abs_rel"]
+        return math.inf if math.isnan(abs_rel) else abs_rel, outcome.id
+
+    ranked = sorted((outcome for outcome in outcomes if outcome.status == "evaluated"), key=error)
+    return ranked if len(ranked) < 2 * EXTREMES else ranked[:EXTREMES] + ranked[-EXTREMES:]
 
 
 @dataclass(frozen=True)
@@ -151,7 +164,8 @@ class OutcomeLog:
         writing: False on all hosts but the first, which read what is there and keep the rest in memory.
 
     Raises:
-        EvaluationError: the file is there, made of something else, or is damaged; or it cannot be written.
+        EvaluationError: the file is there, made of something else, damaged, or not to be read.
+        ZoeJaxError: it cannot be written.
     """
 
     def __init__(self, path: Path, made_of: Mapping[str, Any], writing: bool = True) -> None:
@@ -168,21 +182,31 @@ class OutcomeLog:
             for line in lines[1:]:
                 outcome = ImageOutcome.from_line(line)
                 self.outcomes[outcome.id] = outcome
+        except OSError as error:
+            raise EvaluationError(f"{path} cannot be read: {error.strerror or error}") from error
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise EvaluationError(f"{path}: a line is damaged ({error}); remove the file to evaluate anew") from error
         if writing:
             # written anew: an unfinished line must not run into the next one
-            _write(path, "".join(lines) or head + "\n")
+            write_whole(path, "".join(lines) or head + "\n")
 
     def extend(self, outcomes: Iterable[ImageOutcome]) -> None:
-        """Keeps them; they are on the disk when this returns."""
+        """Keeps them; they are on the disk when this returns.
+
+        Raises:
+            EvaluationError: they cannot be written.
+        """
         outcomes = list(outcomes)
         self.outcomes.update({outcome.id: outcome for outcome in outcomes})
-        if self._writing and outcomes:
-            with _named_if_impossible(self._path), self._path.open("a", encoding="utf-8") as file:
+        if not self._writing or not outcomes:
+            return
+        try:
+            with self._path.open("a", encoding="utf-8") as file:
                 file.writelines(outcome.to_line() + "\n" for outcome in outcomes)
                 file.flush()
                 os.fsync(file.fileno())
+        except OSError as error:
+            raise EvaluationError(f"{self._path} cannot be written: {error.strerror or error}") from error
 
 
 def write_results(output_dir: Path, facts: Mapping[str, Any], evaluations: Sequence[Evaluation]) -> None:
@@ -194,10 +218,10 @@ def write_results(output_dir: Path, facts: Mapping[str, Any], evaluations: Seque
         evaluations: in the order of the report.
 
     Raises:
-        EvaluationError: they cannot be written.
+        ZoeJaxError: they cannot be written.
     """
     tree = {"format": FORMAT, **facts, "evaluations": [evaluation.to_json() for evaluation in evaluations]}
-    _write(output_dir / "results.json", json.dumps(tree, indent=1, allow_nan=False) + "\n")
+    write_whole(output_dir / "results.json", json.dumps(tree, indent=1, allow_nan=False) + "\n")
     table = io.StringIO()
     writer = csv.writer(table)
     writer.writerow(["checkpoint", "data_set", "id", "status", "routed", "valid_pixels", *METRICS, "detail"])
@@ -206,17 +230,4 @@ def write_results(output_dir: Path, facts: Mapping[str, Any], evaluations: Seque
             values = [outcome.metrics.get(name, "") for name in METRICS]
             row = [outcome.id, outcome.status, outcome.routed, outcome.valid_pixels, *values, outcome.detail]
             writer.writerow([evaluation.checkpoint, evaluation.data_set, *row])
-    _write(output_dir / "images.csv", table.getvalue())
-
-
-def _write(path: Path, text: str) -> None:
-    with _named_if_impossible(path):
-        write_whole(path, text)
-
-
-@contextmanager
-def _named_if_impossible(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise EvaluationError(f"{path} cannot be written: {error}") from error
+    write_whole(output_dir / "images.csv", table.getvalue())

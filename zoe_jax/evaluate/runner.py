@@ -4,7 +4,7 @@ import hashlib
 import logging
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
@@ -28,7 +28,7 @@ from zoe_jax.evaluate.examples import (
     make_example,
 )
 from zoe_jax.evaluate.measure import Measured, Predicted, measure, predict, predicted_depth
-from zoe_jax.evaluate.results import METRICS, EvaluationError, ImageOutcome, OutcomeLog
+from zoe_jax.evaluate.results import METRICS, EvaluationError, ImageOutcome, OutcomeLog, extremes
 from zoe_jax.evaluate.rules import Rule
 from zoe_jax.input.placement import local_rows, put, put_batch
 from zoe_jax.input.prepare import Progress, silent
@@ -97,6 +97,7 @@ class Evaluator:
         self._params = params if jax.device_count() == 1 else put(params, NamedSharding(mesh, PartitionSpec()))
         self._compiled: dict[Any, Any] = {}
         self._contents: dict[tuple[PreparedReader, Rule], Contents] = {}
+        self._kept: dict[tuple[PreparedReader, Rule], Mapping[str, Float[np.ndarray, "h w"]]] = {}
         self.clock = Clock()
 
     @property
@@ -139,35 +140,45 @@ class Evaluator:
         # no host may add to the log before all have read it
         _check_that_hosts_agree(entries)
         outcomes.extend(ImageOutcome(name, *contents.odd[name]) for name in sorted(missing & contents.odd.keys()))
-        made = batches(reader, entries, rule, self._options.batch_size, self._rows, self._options.threads)
+        taken_over = (outcomes.outcomes[name] for name in wanted if name in outcomes.outcomes)
+        extreme = _ExtremeDepths(taken_over)
+        made = self._batches(reader, entries, rule)
         n_batches = count_batches(entries, self._options.batch_size)
         running: _Running | None = None
         for batch in progress(self._waited_for(made), reader.name, n_batches):
             started = self._start(batch, rule, head)
             if running is not None:
-                self._finish(running, outcomes)
+                self._finish(running, outcomes, extreme)
             running = started
         if running is not None:
-            self._finish(running, outcomes)
+            self._finish(running, outcomes, extreme)
+        self._kept[reader, rule] = extreme.depths
         return [outcomes.outcomes[name] for name in wanted]
 
     def depth_of(
         self, reader: PreparedReader, rule: Rule, names: Sequence[str]
     ) -> dict[str, tuple[Example, Float[np.ndarray, "H W"]]]:
-        """Some images again, for pictures, by id: each with its depth in metres at the truth's size."""
+        """Some images for pictures, by id: each with its depth in metres at the truth's size.
+
+        Only those go through the network of which `run` has not kept the depth, as it does of the best and the worst.
+        """
+        entries = [entry for entry in self._look_at(reader, rule).entries if entry.id in names]
+        depths = dict(self._kept.get((reader, rule), {}))
+        for batch in self._batches(reader, [entry for entry in entries if entry.id not in depths], rule):
+            rows = _rows_of_all_hosts(self._predicted(batch, self._head_for(reader)).depth)
+            depths |= {entry.id: row for entry, row in zip(batch.entries, rows, strict=False)}
         found = {}
-        for entry in self._look_at(reader, rule).entries:
-            if entry.id not in names:
-                continue
+        for entry in entries:
             example = make_example(reader, entry, rule)
-            # in every row, so that each host has it
-            batch = ExampleBatch([entry], self._rows, [example] * len(self._rows))
-            predicted = self._predicted(batch, self._head_for(reader))
-            depth = jnp.asarray(np.asarray(predicted.depth.addressable_data(0))[:1])
-            truth, valid = jnp.asarray(example.truth_m[None]), jnp.asarray(example.valid_mask[None])
+            depth, truth, valid = (
+                jnp.asarray(array)[None] for array in (depths[entry.id], example.truth_m, example.valid_mask)
+            )
             depth_m = predicted_depth(depth, truth, valid, entry.plan, rule, self.aligned)
             found[entry.id] = (example, np.asarray(depth_m)[0])
         return found
+
+    def _batches(self, reader: PreparedReader, entries: Sequence[Entry], rule: Rule) -> Iterator[ExampleBatch]:
+        return batches(reader, entries, rule, self._options.batch_size, self._rows, self._options.threads)
 
     def _look_at(self, reader: PreparedReader, rule: Rule) -> Contents:
         if (reader, rule) not in self._contents:
@@ -196,7 +207,7 @@ class Evaluator:
         compiled = self._ahead_of_time(measure, (truth.shape, *static.values()), *arrays, **static)
         with self.clock.stage("metrics"):
             measured = self._settled(compiled(*arrays))
-        return _Running(batch, predicted.domain, measured, notes)
+        return _Running(batch, predicted, measured, notes)
 
     def _predicted(self, batch: ExampleBatch, head: int | None) -> Predicted:
         real = batch.rows < len(batch.entries)
@@ -240,14 +251,17 @@ class Evaluator:
     def _settled(self, arrays: Any) -> Any:
         return jax.block_until_ready(arrays) if self._options.profile else arrays
 
-    def _finish(self, running: "_Running", outcomes: OutcomeLog) -> None:
+    def _finish(self, running: "_Running", outcomes: OutcomeLog, extreme: "_ExtremeDepths") -> None:
         """Waits for a batch, and keeps what came out."""
         with self.clock.stage("results"):
-            domains, measured, notes = jax.tree.map(_rows_of_all_hosts, running[1:])
-            outcomes.extend(
+            columns = (running.predicted.domain, running.measured, running.notes)
+            domains, measured, notes = jax.tree.map(_rows_of_all_hosts, columns)
+            found = [
                 self._outcome(entry.id, row, _from_bytes(notes[row]), domains, measured)
                 for row, entry in enumerate(running.batch.entries)
-            )
+            ]
+            outcomes.extend(found)
+            extreme.extend(found, running.predicted.depth)
 
     def _outcome(self, name: str, row: int, note: str, domains: np.ndarray, measured: Measured) -> ImageOutcome:
         status: Any
@@ -270,10 +284,34 @@ class _Running(NamedTuple):
     """A batch on its way through the devices."""
 
     batch: ExampleBatch
-    domains: jax.Array
+    predicted: Predicted
     measured: Measured
     notes: jax.Array
     """Status and detail of every row, as bytes."""
+
+
+class _ExtremeDepths:
+    """Depth of the best and the worst images so far, at network size, so that their pictures need no network.
+
+    Args:
+        outcomes: of an earlier run; those of them that stay extreme are not in `depths`.
+    """
+
+    def __init__(self, outcomes: Iterable[ImageOutcome]) -> None:
+        self._outcomes = extremes(outcomes)
+        self.depths: dict[str, Float[np.ndarray, "h w"]] = {}
+        """By id."""
+
+    def extend(self, outcomes: Sequence[ImageOutcome], depth: Float[jax.Array, "b h w"]) -> None:
+        """A batch, a row an outcome. All hosts have the same outcomes, so all fetch the same rows, or none."""
+        self._outcomes = extremes([*self._outcomes, *outcomes])
+        names = {outcome.id for outcome in self._outcomes}
+        self.depths = {name: kept for name, kept in self.depths.items() if name in names}
+        if not names.isdisjoint(outcome.id for outcome in outcomes):
+            rows = _rows_of_all_hosts(depth)
+            # copied, so that it keeps no batch in memory
+            found = {outcome.id: row.copy() for outcome, row in zip(outcomes, rows, strict=False)}
+            self.depths |= {name: row for name, row in found.items() if name in names}
 
 
 def _rows_of_all_hosts(array: jax.Array) -> np.ndarray:

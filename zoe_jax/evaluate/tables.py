@@ -99,6 +99,7 @@ def write_tables(
 
     Raises:
         EvaluationError: results cannot be read or contradict each other, or none of them belongs into a table.
+        ZoeJaxError: the tables cannot be written.
     """
     results = read_results(paths)
     document = paper_tables(results, assign_methods(results, rows))

@@ -25,11 +25,6 @@ Limit = float | Float[Array, "..."]
 """One for all images, or an array that broadcasts against them."""
 
 
-def valid_depth_mask(truth_m: Float[Array, "*b h w"], min_depth_m: float, max_depth_m: float) -> Bool[Array, "*b h w"]:
-    """Where the truth lies strictly between the two depths; nan does not."""
-    return (truth_m > min_depth_m) & (truth_m < max_depth_m)
-
-
 def crop_mask(crop: Crop, height_px: int, width_px: int) -> Bool[np.ndarray, "{height_px} {width_px}"]:
     """The pixels that a crop keeps.
 

@@ -1,17 +1,13 @@
 """`zoe-jax predict`: depth for files, folders and patterns, with a progress bar and an honest end."""
 
-import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
-from rich.text import Text
-
 from zoe_jax.errors import ZoeJaxError
+from zoe_jax.input.progress import progress_bar
 from zoe_jax.predict.batching import map_ahead
 from zoe_jax.predict.collect import Job, collect, shard
 from zoe_jax.predict.images import ImageError
@@ -103,7 +99,7 @@ def predict_files(predictor: Predictor, inputs: Sequence[str], options: FileOpti
     facts = {"protocol": options.protocol, "flip": options.flip, "pad": options.pad}
 
     workers = default_workers()
-    with ThreadPoolExecutor(workers) as pool, _progress(len(jobs)) as advance:
+    with ThreadPoolExecutor(workers) as pool:
 
         def write(work: tuple[Job, Prediction | ImageError]) -> int | Exception:
             job, prediction = work
@@ -113,11 +109,10 @@ def predict_files(predictor: Predictor, inputs: Sequence[str], options: FileOpti
                 return write_outputs(job.stem, job.source, prediction, outputs, facts)
             except (OSError, ZoeJaxError) as error:
                 return error
-            finally:
-                advance()
 
+        watched = progress_bar(predictions, "depth", len(jobs), unit="image")
         # The number of clipped pixels of each image, or what went wrong with it.
-        results = list(map_ahead(pool, write, zip(jobs, predictions, strict=True), ahead=2 * workers))
+        results = list(map_ahead(pool, write, zip(jobs, watched, strict=True), ahead=2 * workers))
     sources = [str(job.source) for job in jobs]
     failures = [(text, "there is no such file, or no image in this folder or pattern") for text in nothing]
     failures += [(s, str(result)) for s, result in zip(sources, results, strict=True) if isinstance(result, Exception)]
@@ -132,22 +127,3 @@ def predict_files(predictor: Predictor, inputs: Sequence[str], options: FileOpti
 
 def _is_done(job: Job, outputs: OutputOptions) -> bool:
     return all(path.is_file() for path in outputs.paths(job.stem).values())
-
-
-class _RateColumn(ProgressColumn):
-    """Images a second from the start, compilation included, or seconds an image where that reads better."""
-
-    def render(self, task: Task) -> Text:
-        if not task.completed or not task.elapsed:
-            return Text("")
-        speed = task.completed / task.elapsed
-        return Text(f"{speed:.1f} images/s" if speed >= 1 else f"{1 / speed:.1f} s/image")
-
-
-@contextlib.contextmanager
-def _progress(total: int) -> Iterator[Callable[[], None]]:
-    """A progress bar on stderr; gives the function that advances it by one image."""
-    columns = (TextColumn("depth"), BarColumn(), MofNCompleteColumn(), _RateColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task("depth", total=total)
-        yield lambda: progress.advance(task)

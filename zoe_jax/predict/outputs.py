@@ -2,11 +2,10 @@
 
 import json
 import os
-import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, UInt16
@@ -18,6 +17,7 @@ from zoe_jax.predict.images import eight_bits, read_image
 from zoe_jax.predict.predictor import Prediction
 from zoe_jax.view.colormap import INVALID_DEPTH, check_colormap, color_range, colorize
 from zoe_jax.view.panel import panel
+from zoe_jax.whole_file import replaced, write_whole
 
 SUFFIXES = {
     "npy": "_depth.npy",
@@ -85,27 +85,26 @@ def write_outputs(
         How many pixels of the 16-bit PNG were clipped.
 
     Raises:
-        OSError: the disk is full, or the folder cannot be written.
+        OSError, ZoeJaxError: the disk is full, or the folder cannot be written.
     """
     depth_m = prediction.depth_m
     stem.parent.mkdir(parents=True, exist_ok=True)
     name = os.fsencode(Path(source).name).decode(errors="replace")
     facts = {"source": name, "unit": "metre", **facts, "domain": prediction.domain}
-    low, high = color_range(depth_m, depth_m == INVALID_DEPTH)
-    color_facts = {"colormap": options.colormap, "first_color_m": round(low, 4), "last_color_m": round(high, 4)}
-    report: dict[str, Any] = {
-        **facts,
-        "height": depth_m.shape[0],
-        "width": depth_m.shape[1],
-        "depth_m": {stat: float(getattr(np, stat)(depth_m)) for stat in ("min", "median", "max")},
-        "files": {},
-    }
+    colors: dict[str, Any] = {"colormap": options.colormap}
+    color_facts: dict[str, Any] = {}
+    if {"color", "panel"} & set(options.formats):
+        low, high = color_range(depth_m, depth_m == INVALID_DEPTH)
+        colors |= {"vmin": low, "vmax": high}
+        color_facts = {"colormap": options.colormap, "first_color_m": round(low, 4), "last_color_m": round(high, 4)}
+    files: dict[str, Any] = {}
     n_saturated = 0
     # The report comes last: it stands for a finished image.
     for kind, path in sorted(options.paths(stem).items(), key=lambda item: item[0] == "json"):
         details: dict[str, Any] = {}
         if kind == "npy":
-            write_atomically(path, lambda file: np.save(file, depth_m))
+            with replaced(path) as file:
+                np.save(file, depth_m)
         elif kind == "png16":
             pixels, n_saturated = encode_png16(depth_m, options.png16_scale)
             details = {"scale": options.png16_scale, "invalid": 0, "saturated_pixels": n_saturated}
@@ -113,15 +112,16 @@ def write_outputs(
             write_png(path, pixels, {**facts, **details, "formula": formula})
         elif kind == "color":
             details = color_facts
-            write_png(path, colorize(depth_m, vmin=low, vmax=high, colormap=options.colormap), {**facts, **details})
+            write_png(path, colorize(depth_m, **colors), {**facts, **details})
         elif kind == "panel":
             details = color_facts
-            picture = panel(eight_bits(read_image(source)), depth_m, vmin=low, vmax=high, colormap=options.colormap)
-            write_png(path, picture, {**facts, **details})
+            write_png(path, panel(eight_bits(read_image(source)), depth_m, **colors), {**facts, **details})
         else:
-            text = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
-            write_atomically(path, lambda file, text=text: file.write(text.encode()))
-        report["files"][kind] = {"name": os.fsencode(path.name).decode(errors="replace"), **details}
+            height, width = depth_m.shape
+            statistics = {stat: float(getattr(np, stat)(depth_m)) for stat in ("min", "median", "max")}
+            report = {**facts, "height": height, "width": width, "depth_m": statistics, "files": files}
+            write_whole(path, json.dumps(report, indent=2, ensure_ascii=False) + "\n")
+        files[kind] = {"name": os.fsencode(path.name).decode(errors="replace"), **details}
     return n_saturated
 
 
@@ -131,17 +131,5 @@ def write_png(path: Path, pixels: np.ndarray, facts: Mapping[str, Any]) -> None:
     for key, value in facts.items():
         if value is not None:
             text.add_text(key, str(value))
-    image = Image.fromarray(pixels)
-    write_atomically(path, lambda file: image.save(file, "PNG", pnginfo=text, compress_level=PNG_COMPRESSION))
-
-
-def write_atomically(path: Path, write: Callable[[BinaryIO], Any]) -> None:
-    """Lets `write` fill a new file beside `path` and moves it there: readers see the old file, or the whole new one."""
-    partial = path.parent / f".{uuid.uuid4().hex}.partial"
-    try:
-        with open(partial, "xb") as file:
-            write(file)
-        os.replace(partial, path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
+    with replaced(path) as file:
+        Image.fromarray(pixels).save(file, "PNG", pnginfo=text, compress_level=PNG_COMPRESSION)

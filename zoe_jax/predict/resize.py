@@ -11,7 +11,9 @@ coordinates in float32 (4e-6 off on data of unit range), and it has no bilinear 
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Float64, Int64, Num
+from jaxtyping import Float, Float64, Int, Num
+
+from zoe_jax.ops.resize import align_corners_taps
 
 CUBIC_A = -0.75
 """Coefficient of the cubic kernel in PyTorch; `jax.image` has -0.5."""
@@ -21,7 +23,7 @@ CUBIC_A = -0.75
 class Taps:
     """A linear map along one axis: output i is the sum over k of weights[i, k] * source[indices[i, k]]."""
 
-    indices: Int64[np.ndarray, "new k"]
+    indices: Int[np.ndarray, "new k"]
     weights: Float64[np.ndarray, "new k"]
 
     def after_reflection(self, size: int, pad: int) -> "Taps":
@@ -39,11 +41,8 @@ class Taps:
 
 def bilinear_taps(size: int, new_size: int) -> Taps:
     """Bilinear with aligned corners: output i reads position i (size - 1) / (new_size - 1), or 0 if new_size is 1."""
-    position = np.arange(new_size) * (size - 1) / max(new_size - 1, 1)
-    lower = np.minimum(np.floor(position).astype(np.int64), max(size - 2, 0))
-    weight = position - lower
-    indices = np.stack([lower, np.minimum(lower + 1, size - 1)], axis=1)
-    return _mirrored(indices, np.stack([1 - weight, weight], axis=1), size)
+    lower, upper, weight = align_corners_taps(size, new_size)
+    return _mirrored(np.stack([lower, upper], axis=1), np.stack([1 - weight, weight], axis=1), size)
 
 
 def bicubic_taps(size: int, new_size: int) -> Taps:
@@ -69,16 +68,6 @@ def resample(source: Num[np.ndarray, "h w *c"], rows: Taps, columns: Taps) -> Fl
     if len(rows.indices) * width <= height * len(columns.indices):
         return _along(_along(source, rows, 0, dtype), columns, 1, dtype)
     return _along(_along(source, columns, 1, dtype), rows, 0, dtype)
-
-
-def resize_bilinear(image: Num[np.ndarray, "h w *c"], size: tuple[int, int]) -> Float[np.ndarray, "H W *c"]:
-    """Bilinear resize with aligned corners, channels last."""
-    return resample(image, bilinear_taps(image.shape[0], size[0]), bilinear_taps(image.shape[1], size[1]))
-
-
-def resize_bicubic(image: Num[np.ndarray, "h w *c"], size: tuple[int, int]) -> Float[np.ndarray, "H W *c"]:
-    """Bicubic resize (a = -0.75, half-pixel centres), channels last."""
-    return resample(image, bicubic_taps(image.shape[0], size[0]), bicubic_taps(image.shape[1], size[1]))
 
 
 def _mirrored(indices: np.ndarray, weights: np.ndarray, size: int) -> Taps:

@@ -69,11 +69,14 @@ def color_range(
     vmax: int | float | None = None,
 ) -> tuple[int | float, int | float]:
     """The values of the first and of the last colour: as given, else percentiles 2 and 85 of the valid values."""
+    if vmin is not None and vmax is not None:
+        return vmin, vmax
     valid = values[~invalid]
     if not valid.size:
         return 0.0 if vmin is None else vmin, 0.0 if vmax is None else vmax
-    low = float(np.percentile(valid, LOW_PERCENTILE)) if vmin is None else vmin
-    high = float(np.percentile(valid, HIGH_PERCENTILE)) if vmax is None else vmax
+    # one after the other, as the original: both at once come out in another precision
+    low = float(np.percentile(valid, LOW_PERCENTILE, overwrite_input=True)) if vmin is None else vmin
+    high = float(np.percentile(valid, HIGH_PERCENTILE, overwrite_input=True)) if vmax is None else vmax
     return low, high
 
 

@@ -131,7 +131,11 @@ class Report:
 
 
 def write_report(report: Report, path: Path) -> None:
-    """Writes the page, whole or not at all; it needs no other file and no network."""
+    """Writes the page, whole or not at all; it needs no other file and no network.
+
+    Raises:
+        ZoeJaxError: it cannot be written.
+    """
     tests = {"cell": lambda value: isinstance(value, Cell)}
     write_whole(path, render("report.html.j2", tests, report=report))
 
@@ -154,7 +158,6 @@ def line_figure(
     x_label: str,
     y_label: str,
     caption: str = "",
-    log_y: bool = False,
     log_x: bool = False,
     markers: bool = False,
 ) -> Picture:
@@ -165,8 +168,7 @@ def line_figure(
         x_label: of the horizontal axis, with its unit.
         y_label: of the vertical axis, with its unit.
         caption: under the figure.
-        log_y: whether the vertical axis is logarithmic.
-        log_x: whether the horizontal one is.
+        log_x: whether the horizontal axis is logarithmic.
         markers: whether each point is marked; lone ones are always.
     """
     from matplotlib.ticker import LogLocator, NullFormatter
@@ -177,8 +179,6 @@ def line_figure(
         marker = "o" if markers or len(x) < 2 else None
         style = "--" if entry.dashed else "-"
         axes.plot(x, y, style, color=entry.color, linewidth=1.6, marker=marker, markersize=4)
-    if log_y:
-        axes.set_yscale("log")
     if log_x:
         axes.set_xscale("log")
         low, high = axes.get_xlim()
