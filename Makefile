@@ -1,11 +1,7 @@
 # Everything here needs make and a Python 3.11 or newer, and nothing else: .venv is made on the first call and
 # brought up to date whenever a pinned version or the project's own metadata changes.
+# `make` alone lists the targets with the text behind their ##, and these examples:
 #
-#   make quickstart            render a world, train on it, evaluate, predict: runs/quickstart/report.html
-#   make study                 the paper's ablations in miniature, over seeds: experiments/results/study_cpu.md
-#   make test                  lint and the quick tests
-#   make test-full             the long tests
-#   make beam-test             preparation on Apache Beam, in an environment of its own
 #   make test PYTHON=python3.12 VENV=.venv-3.12      another interpreter, beside the first
 #   make test-full PYTEST_ARGS="-k huggingface"      some of the tests
 
@@ -27,9 +23,10 @@ INSTALLED := $(VENV)/.installed
 .PHONY: help setup quickstart study test test-full beam-test scaling benchmarks lint format coverage wheel pins clean distclean
 
 help:
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s%s\n", $$1, $$2}' Makefile
 	@sed -n 's/^#   //p' Makefile
 
-setup: $(INSTALLED)
+setup: $(INSTALLED) ## .venv with the pinned packages and the project itself
 
 # setuptools comes first, alone: what has no wheel is then built with the pinned one, not with the newest of the day.
 $(INSTALLED): requirements.txt pyproject.toml setup.py
@@ -41,20 +38,20 @@ $(INSTALLED): requirements.txt pyproject.toml setup.py
 	$(PIP) check
 	@touch $@
 
-quickstart: $(INSTALLED)
+quickstart: $(INSTALLED) ## render a world, train on it, evaluate, predict: runs/quickstart/report.html
 	$(BIN)/python -m zoe_jax_experiments.quickstart $(QUICKSTART_ARGS)
 
 # What is finished under runs/study is not repeated; what was interrupted goes on.
-study: $(INSTALLED)
+study: $(INSTALLED) ## the paper's ablations in miniature, over seeds: experiments/results/study_cpu.md
 	$(BIN)/python -m zoe_jax_experiments.study $(STUDY_ARGS)
 
-test: lint
+test: lint ## lint and the quick tests
 	$(BIN)/python -m pytest -m "not slow" --numprocesses $(WORKERS) --dist loadfile $(PYTEST_ARGS)
 
-test-full: $(INSTALLED)
+test-full: $(INSTALLED) ## the long tests
 	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
 
-beam-test: $(BEAM_VENV)/.installed
+beam-test: $(BEAM_VENV)/.installed ## preparation on Apache Beam, in an environment of its own
 	$(BEAM_VENV)/bin/python -m pytest tests/data/test_beam.py $(PYTEST_ARGS)
 
 # Beam caps packages that requirements.txt has newer, hence pins and an environment of its own.
@@ -66,39 +63,37 @@ $(BEAM_VENV)/.installed: requirements-beam.txt pyproject.toml setup.py
 	$(BEAM_VENV)/bin/python -m pip check
 	@touch $@
 
-# The true-size training step lowered for 8, 64 and 256 simulated devices: experiments/results/scaling.json.
-scaling: $(INSTALLED)
+scaling: $(INSTALLED) ## the true-size training step for 8, 64 and 256 simulated devices: experiments/results/scaling.json
 	$(BIN)/python -m zoe_jax_experiments.benchmarks.scaling
 
 # Beside transformers' ZoeDepth: TORCH_PYTHON names an interpreter that has torch and transformers.
-benchmarks: $(INSTALLED)
+benchmarks: $(INSTALLED) ## inference, training, input and evaluation timed, beside transformers' ZoeDepth
 	$(BIN)/python -m zoe_jax_experiments.benchmarks.inference --torch-python $(TORCH_PYTHON)
 	$(BIN)/python -m zoe_jax_experiments.benchmarks.training --torch-python $(TORCH_PYTHON)
 	$(BIN)/python -m zoe_jax_experiments.benchmarks.input --torch-python $(TORCH_PYTHON)
 	$(BIN)/python -m zoe_jax_experiments.benchmarks.evaluation
 
-lint: $(INSTALLED)
+lint: $(INSTALLED) ## ruff, pyright and the import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports --no-logo
 
-format: $(INSTALLED)
+format: $(INSTALLED) ## ruff's fixes and format, in place
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 # The bar, 90 % of the lines, stands in pyproject.toml.
-coverage: $(INSTALLED)
+coverage: $(INSTALLED) ## the quick tests with their lines counted
 	$(BIN)/python -m pytest -m "not slow" --numprocesses $(WORKERS) --dist loadfile --cov $(PYTEST_ARGS)
 
 # setuptools packs whatever an earlier build left in build/lib, also files that are gone.
-wheel: $(INSTALLED)
+wheel: $(INSTALLED) ## dist/zoe_jax-*.whl
 	rm -rf build/lib dist
 	$(PIP) wheel -qq --no-build-isolation --no-deps --wheel-dir dist .
 	@ls -l dist
 
-# Resolves the ranges of pyproject.toml anew, to today's releases, and writes them down.
-pins:
+pins: ## the ranges of pyproject.toml resolved anew, to today's releases: requirements.txt, requirements-beam.txt
 	rm -rf build/pins
 	$(PYTHON) -m venv build/pins
 	build/pins/bin/python -m pip install --quiet --upgrade pip setuptools
@@ -113,9 +108,9 @@ pins:
 	mv build/requirements.txt requirements-beam.txt
 	rm -rf build/pins
 
-clean:
+clean: ## remove what was built
 	rm -rf build dist *.egg-info htmlcov .coverage .coverage.* .hypothesis .import_linter_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -not -path './.venv*' -prune -exec rm -rf {} +
 
-distclean: clean
+distclean: clean ## the same, and the environments
 	rm -rf $(VENV) $(BEAM_VENV)

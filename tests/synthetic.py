@@ -17,6 +17,7 @@ from zoe_jax.convert.safetensors_file import write_safetensors
 from zoe_jax.convert.tensors import to_params
 from zoe_jax.convert.torch_file import write_torch
 from zoe_jax.models.zoedepth import Params
+from zoe_jax.predict.images import read_image
 
 MODEL_REFERENCE = Path(__file__).parent / "reference" / "model"
 VARIANTS = ("N", "K", "NK")
@@ -64,6 +65,12 @@ def tiny_tensors(variant: str, family: str = "official") -> Tensors:
     return tensors(f"{name}_{variant}", tiny_config(variant), family)
 
 
+def tiny_beit_tensors() -> Tensors:
+    """The encoder of the tiny N as timm itself names it, with final norm, classifier and index buffers."""
+    model = "core.core.pretrained.model."
+    return {name.removeprefix(model): t for name, t in tiny_tensors("N").items() if name.startswith(model)}
+
+
 def full_tensors(variant: str, family: str = "official") -> Tensors:
     """The checkpoint at release size: 1.4 GB, made anew at each call (7 s)."""
     name = "full/manifest" if family == "official" else "hf/manifest"
@@ -79,6 +86,12 @@ def write_full_size(folder: Path, variant: str, family: str) -> Path:
         write_safetensors(path, full_tensors(variant, family))
         shutil.copy(MODEL_REFERENCE / "hf" / f"config_{variant}.json", path / "config.json")
     return path
+
+
+def full_size_images(variant: str) -> dict[str, np.ndarray]:
+    """The images of `full/golden_{variant}`, each by what the names of its arrays have before `depth`."""
+    names = {"nyu_": "input_NK_nyu", "kitti_": "input_NK_kitti"} if variant == "NK" else {"": f"input_{variant}"}
+    return {prefix: read_image(MODEL_REFERENCE / "full" / f"{name}.png") for prefix, name in names.items()}
 
 
 def midas_tensors(preset: str) -> Tensors:

@@ -1,5 +1,7 @@
 """The repository's own promises: exact pins, the order of imports, short files, and what a wheel holds."""
 
+import os
+import re
 import shutil
 import subprocess
 import sys
@@ -20,10 +22,14 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PACKAGE_FOLDERS: dict[str, str] = PYPROJECT["tool"]["setuptools"]["package-dir"]
 # Read in one sitting is about 300 lines; nothing may pass this.
 MAX_LINES = 400
+OF_MAKE = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")
 
 
 def run(*command: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([str(part) for part in command], cwd=cwd, capture_output=True, text=True, timeout=120)
+    # the options of a `make` that runs these tests are not for one that they run
+    environment = {name: value for name, value in os.environ.items() if name not in OF_MAKE}
+    command = tuple(str(part) for part in command)
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120)
 
 
 def copy_sources(destination: Path) -> None:
@@ -59,6 +65,13 @@ def test_the_pins_lie_in_the_declared_ranges():
 
 def test_torch_is_no_part_of_the_pinned_set():
     assert not {"torch", "transformers"} & {canonicalize_name(r.name) for r in pinned_requirements()}
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="there is no make")
+def test_make_alone_lists_every_target():
+    (targets,) = re.findall(r"^\.PHONY: help (.*)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    listed = re.findall(r"^make (\S+)  ", run("make", "--no-print-directory", cwd=ROOT).stdout, re.MULTILINE)
+    assert listed == targets.split()
 
 
 @pytest.fixture

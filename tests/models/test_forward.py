@@ -186,6 +186,20 @@ def test_domains_by_name_and_by_index():
     assert depth_errors(by_index.metric_depth[0], golden("tiny/NK_rect64x96_nyu")["metric_depth"])[1] > 0.01
 
 
+def test_twice_the_blocks_are_no_more_code():
+    """The encoder's blocks are scanned, not unrolled: the time to compile does not grow with them."""
+
+    def code(blocks_per_stage):
+        taps = tuple(blocks_per_stage * stage - 1 for stage in (1, 2, 3, 4))
+        config = tiny_config("N", **{"encoder.depth": 4 * blocks_per_stage, "encoder.taps": taps})
+        params = jax.eval_shape(functools.partial(init, config), jax.random.key(0))
+        return jax.jit(forward, static_argnums=0).lower(config, params, images_of(1, 64, 96)).as_text()
+
+    six, twelve = code(6), code(12)
+    for part in ("\n", "dot_general"):
+        assert six.count(part) == twelve.count(part) > 0
+
+
 @pytest.mark.parametrize(
     ("images", "complaint"),
     [
