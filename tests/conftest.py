@@ -1,9 +1,12 @@
 """What every test file shares. It is imported before any test, hence before jax and zoe_jax."""
 
+import atexit
 import functools
+import logging
 import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -15,9 +18,12 @@ from jaxtyping import install_import_hook
 
 # The stored references were computed on CPUs; a caller who asks for another platform gets it.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# Nothing is compiled by an earlier run, so that compile times and compile errors are this run's own; the command line
-# leaves a cache alone that is set, also to none.
-os.environ["JAX_COMPILATION_CACHE_DIR"] = ""
+# Nothing is compiled by an earlier run, so that compile errors are this run's own; the workers of this run, and the
+# commands that they start, share what they compile.
+os.environ.pop("JAX_COMPILATION_CACHE_DIR", None)
+if "PYTEST_XDIST_WORKER" not in os.environ:  # they inherit it
+    os.environ["ZOE_JAX_CACHE"] = tempfile.mkdtemp(prefix="zoe_jax_tests_")
+    atexit.register(shutil.rmtree, os.environ["ZOE_JAX_CACHE"], ignore_errors=True)
 # No test may reach a network: a Hugging Face name that is not stubbed fails at once, everywhere alike.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("MPLBACKEND", "Agg")
@@ -39,6 +45,18 @@ install_import_hook(["zoe_jax", "zoe_jax_data", "zoe_jax_experiments"], f"{type_
 hypothesis.settings.register_profile("same", deadline=None, derandomize=True, database=None)
 hypothesis.settings.register_profile("hunt", deadline=None, max_examples=1000)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
+
+
+@pytest.fixture(autouse=True)
+def _logging_of_its_own() -> Iterator[None]:
+    """A command that a test runs in this process logs to standard error, as a command should; its neighbours do not."""
+    loggers = [logging.getLogger(), logging.getLogger("zoe_jax")]
+    before = [(logger.handlers[:], logger.level) for logger in loggers]
+    yield
+    for logger, (handlers, level) in zip(loggers, before, strict=True):
+        logger.setLevel(level)
+        for handler in set(logger.handlers) - set(handlers):
+            logger.removeHandler(handler)
 
 
 @pytest.fixture
