@@ -1,6 +1,6 @@
 """Reading the files of a download: whatever cannot be used is an error that names the file and says what is right."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -108,13 +108,18 @@ def numbers_in_file(path: Path, count: int, what: str) -> list[float]:
 
 def visible(folder: Path, pattern: str) -> list[Path]:
     """What a folder has of a pattern, sorted, but for hidden files, such as the `._x.png` that macOS puts beside x."""
-    paths = sorted(folder.glob(pattern))
-    return [path for path in paths if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
+    return sorted(_visible(folder, pattern))
 
 
 def first_with(places: Sequence[Path], *parts: str) -> Path | None:
     """The first of the folders in which all `parts` (patterns) are found."""
-    return next((place for place in places if all(visible(place, part) for part in parts)), None)
+    return next((place for place in places if all(any(_visible(place, part)) for part in parts)), None)
+
+
+def _visible(folder: Path, pattern: str) -> Iterator[Path]:
+    for path in folder.glob(pattern):
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts):
+            yield path
 
 
 def refuse_splits(options: RawOptions, name: str, instead: str) -> None:
